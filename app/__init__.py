@@ -1,0 +1,1 @@
+"""The service: an uploaded chest radiograph in, a finding out."""

@@ -1,0 +1,1 @@
+"""From a `Radiograph` to a `Finding`, by the model file."""

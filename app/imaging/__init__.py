@@ -1,0 +1,20 @@
+"""From the bytes of an upload to a `Radiograph`, the same for training and for serving."""
+
+from app.imaging.errors import (
+    ImagingError,
+    TooManyPixels,
+    UnreadableImage,
+    UnsupportedImage,
+)
+from app.imaging.radiograph import Exposure, Radiograph
+from app.imaging.raster import read
+
+__all__ = [
+    "Exposure",
+    "ImagingError",
+    "Radiograph",
+    "TooManyPixels",
+    "UnreadableImage",
+    "UnsupportedImage",
+    "read",
+]

@@ -1,0 +1,1 @@
+"""From the public data set to a fine-tuned Keras model and an honest report."""

@@ -1,0 +1,90 @@
+"""What a run does, in full: written into its folder, compared on resume."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Stage(BaseModel):
+    """Some epochs at one image size."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: Annotated[int, Field(ge=32, le=1024)]
+    epochs: Positive
+    batch_size: Positive = 32
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From `SIZExEPOCHS` or `SIZExEPOCHSxBATCH`, for example `112x12` or `224x2x16`.
+
+        Raises:
+            ValueError: the text is not of that form.
+        """
+        numbers = text.lower().split("x")
+        if len(numbers) not in (2, 3) or not all(number.isdigit() for number in numbers):
+            raise ValueError(f"{text!r} is not SIZExEPOCHS or SIZExEPOCHSxBATCH, such as 112x12 or 224x2x16")
+        return cls(**dict(zip(("size", "epochs", "batch_size"), map(int, numbers), strict=False)))
+
+
+class Recipe(BaseModel):
+    """Every choice of a run.
+
+    Phase 1 (*learn*) trains the whole network through `stages`, with warm-up and a cosine to zero. Phase 2
+    (*fine-tune*) freezes all but the top `fine_tune_layers` layers and goes on at the last stage's size, with
+    positive films weighted by `recall_weight`, until the monitored films say stop.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architecture: str = "resnet50"
+    weights: str = "none"
+    input_size: Annotated[int, Field(ge=32, le=1024)] = 224
+    seed: int = 0
+
+    folds: Annotated[int, Field(ge=2)] = 5
+    held_out_fold: Annotated[int, Field(ge=0)] = 0
+    monitor_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.06
+
+    stages: tuple[Stage, ...] = (
+        Stage(size=64, epochs=16, batch_size=32),
+        Stage(size=112, epochs=12, batch_size=32),
+        Stage(size=160, epochs=4, batch_size=32),
+        Stage(size=224, epochs=2, batch_size=32),
+    )
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    optimizer: Literal["adam", "rmsprop"] = "adam"
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    clip_norm: Annotated[float, Field(gt=0)] = 1.0
+
+    fine_tune_layers: Annotated[int, Field(ge=0)] = 10
+    fine_tune_epochs: Annotated[int, Field(ge=0)] = 4
+    fine_tune_learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    recall_weight: Annotated[float, Field(gt=0)] = 1.5
+    patience: Positive = 3
+
+    balance: Literal["none", "weights", "oversample"] = "weights"
+    augmentation: Literal["none", "light", "medium", "strong"] = "medium"
+    flip: bool = False
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.05
+    kind_weight: Annotated[float, Field(ge=0)] = 0.3
+    averaging: Annotated[float, Field(ge=0, lt=1)] = 0.998
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+
+    def save(self, run: Path) -> None:
+        """Write `config.json` into the run's folder."""
+        (run / "config.json").write_text(self.model_dump_json(indent=2) + "\n")
+
+    @classmethod
+    def of_run(cls, run: Path) -> Self:
+        """The recipe of a run's folder.
+
+        Raises:
+            OSError: there is none. ValueError: it is not valid.
+        """
+        return cls.model_validate_json((run / "config.json").read_text())
