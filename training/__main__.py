@@ -1,36 +1,181 @@
-"""`python -m training`: fit and evaluate networks on a folder of films."""
+"""`python -m training`: fit networks on a folder of films, and judge them."""
 
+import json
+import os
+import shlex
+import sys
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import Progress
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
-console = Console()
+from training.recipe import Recipe, Stage
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+console = Console(width=None if sys.stdout.isatty() else 120)
+DEFAULT = Recipe()
+
+
+def _in_words(stages: tuple[Stage, ...]) -> str:
+    return ",".join(f"{stage.size}x{stage.epochs}x{stage.batch_size}" for stage in stages)
+
+
+Data = Annotated[Path, typer.Option(help="Folder with train/NORMAL and train/PNEUMONIA.")]
+
+
+@app.callback()
+def _quiet() -> None:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def _load(data: Path, split: str) -> Any:
+    from training import dataset
+
+    films = dataset.find_films(data, split)
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("reading films", total=len(films))
+        return dataset.load(films, lambda: progress.advance(task))
 
 
 @app.command()
 def fit(
-    data: Annotated[Path, typer.Option(help="Folder with train/NORMAL and train/PNEUMONIA.")],
-    run: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/resnet50"),
-    stages: Annotated[str, typer.Option(help="SIZExEPOCHS[xBATCH],…")] = "64x14,112x10,160x4,224x2",
-    precision: str = "float32",
+    data: Data,
+    run: Annotated[Path, typer.Option(help="Folder of the run; an unfinished run there goes on.")] = Path(
+        "runs/resnet50"
+    ),
+    architecture: Annotated[str, typer.Option(help="Network of the registry.")] = DEFAULT.architecture,
+    weights: Annotated[str, typer.Option(help="none, imagenet, or a weights file.")] = DEFAULT.weights,
+    input_size: Annotated[int, typer.Option(help="Side of the films that the network is for.")] = 224,
+    stages: Annotated[
+        str, typer.Option(help="Progressive sizes: SIZExEPOCHS[xBATCH], comma-separated.")
+    ] = _in_words(DEFAULT.stages),
+    folds: Annotated[int, typer.Option(help="Number of folds.")] = DEFAULT.folds,
+    held_out_fold: Annotated[
+        int, typer.Option(help="Fold that is never trained on.")
+    ] = DEFAULT.held_out_fold,
+    seed: Annotated[int, typer.Option(help="Same seed, same folds and order.")] = DEFAULT.seed,
+    optimizer: Annotated[str, typer.Option(help="adam or rmsprop.")] = DEFAULT.optimizer,
+    learning_rate: Annotated[float, typer.Option(help="Peak of phase 1.")] = DEFAULT.learning_rate,
+    balance: Annotated[str, typer.Option(help="none, weights or oversample.")] = DEFAULT.balance,
+    augmentation: Annotated[str, typer.Option(help="none, light, medium or strong.")] = DEFAULT.augmentation,
+    flip: Annotated[bool, typer.Option(help="Mirror half of the films.")] = DEFAULT.flip,
+    label_smoothing: Annotated[
+        float, typer.Option(help="Share moved from the label.")
+    ] = DEFAULT.label_smoothing,
+    kind_weight: Annotated[
+        float, typer.Option(help="Weight of bacterial against viral in the loss.")
+    ] = DEFAULT.kind_weight,
+    averaging: Annotated[float, typer.Option(help="Momentum of the weight average.")] = DEFAULT.averaging,
+    fine_tune_layers: Annotated[int, typer.Option(help="Top layers of phase 2.")] = DEFAULT.fine_tune_layers,
+    fine_tune_epochs: Annotated[int, typer.Option(help="At most this many; 0 leaves it out.")] = (
+        DEFAULT.fine_tune_epochs
+    ),
+    fine_tune_learning_rate: Annotated[float, typer.Option(help="Start of phase 2.")] = (
+        DEFAULT.fine_tune_learning_rate
+    ),
+    recall_weight: Annotated[
+        float, typer.Option(help="Extra weight of pneumonia in phase 2.")
+    ] = DEFAULT.recall_weight,
+    patience: Annotated[
+        int, typer.Option(help="Epochs without gain before phase 2 stops.")
+    ] = DEFAULT.patience,
+    precision: Annotated[
+        str, typer.Option(help="float32, mixed_bfloat16 (recent CPUs and GPUs) or mixed_float16 (GPUs).")
+    ] = DEFAULT.precision,
 ) -> None:
-    """Train a network."""
-    from training import dataset
-    from training.fit import fit as train
-    from training.recipe import Recipe, Stage
+    """Train a network, calibrate it on the fold it never saw, and draw its figures."""
+    choices = {name: value for name, value in locals().items() if name in Recipe.model_fields}
+    recipe = Recipe(**choices | {"stages": tuple(Stage.parse(text) for text in stages.split(","))})
+    films = _load(data, "train")
 
-    films = dataset.load(dataset.find_films(data))
-    recipe = Recipe(stages=tuple(Stage.parse(text) for text in stages.split(",")), precision=precision)
-    train(films, recipe, run, console)
+    from training.evaluate import conclude
+    from training.fit import fit as train
+    from training.report import draw_history, table
+
+    network = train(films, recipe, run, console)
+    conclusion = conclude(network, films, recipe, run, command=_command(recipe), libraries=_libraries())
+    history = json.loads((run / "history.json").read_text())
+    draw_history(run / "figures" / "learning_curves.png", history)
+    console.print(table(conclusion.evaluation, "Held-out fold", conclusion.threshold.value))
+    console.print(f"The run is in {run}: model.keras, calibration.json, metrics.json, figures/.")
 
 
 @app.command()
-def evaluate() -> None:
-    """Judge."""
+def evaluate(
+    model: Annotated[Path, typer.Option(help="A .keras or .onnx file.")],
+    data: Annotated[
+        Path, typer.Option(help="Data set's folder, folder of classes, or CSV of path and label.")
+    ],
+    split: Annotated[
+        str, typer.Option(help="train-folds (the fold the model never saw), test, or a folder's name.")
+    ] = "train-folds",
+    output: Annotated[Path, typer.Option(help="Folder for JSON and figures.")] = Path("runs/evaluation"),
+    threshold: Annotated[float | None, typer.Option(min=0, max=1, help="Instead of the model's own.")] = None,
+    folds: Annotated[int | None, typer.Option(help="Where the model does not say it.")] = None,
+    held_out_fold: Annotated[int | None, typer.Option(help="Where the model does not say it.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the folds; where the model does not say it.")] = 0,
+) -> None:
+    """Accuracy, sensitivity, specificity, precision, F1, AUC and average precision, with 95 % intervals."""
+    from training.evaluate import ModelError, judge, open_model
+    from training.fit import partition
+    from training.report import table
+
+    judged = open_model(model, threshold)
+    films = _load(data, "train" if split == "train-folds" else split)
+    if split == "train-folds":
+        recipe = judged.recipe
+        if held_out_fold is not None:
+            recipe = Recipe(folds=folds or DEFAULT.folds, held_out_fold=held_out_fold, seed=seed)
+        if recipe is None:
+            raise ModelError(
+                f"{model} does not say which fold it never saw: give --held-out-fold (and --folds, --seed)."
+            )
+        films = partition(films, recipe).held_out
+    evaluation = judge(judged, films, output)
+    console.print(table(evaluation, f"{judged.name} on {split}", judged.threshold))
+    console.print(f"JSON, scores and figures are in {output}.")
+
+
+def _command(recipe: Recipe) -> str:
+    """The command that makes this run, but for where the films and the run's folder are."""
+    words = ["python", "-m", "training", "fit", "--data", "DIR"]
+    for name, value in recipe:
+        if value == getattr(DEFAULT, name):
+            continue
+        words.append("--" + name.replace("_", "-"))
+        if value is not True:
+            words.append(_in_words(recipe.stages) if name == "stages" else str(value))
+    return shlex.join(words)
+
+
+def _libraries() -> dict[str, str]:
+    import keras
+
+    names = ["keras", "numpy", "pillow", "scikit-learn"]
+    backend = {"tensorflow": ("tensorflow-cpu", "tensorflow"), "torch": ("torch",), "jax": ("jax",)}
+    found = {"python": sys.version.split()[0]} | {name: version(name) for name in names}
+    for name in backend.get(keras.backend.backend(), ()):
+        try:
+            found[name] = version(name)
+            break
+        except ModuleNotFoundError:
+            continue
+    return found
+
+
+def main() -> None:
+    """Run the command; a known fault is one sentence and exit code 2."""
+    from training.dataset import DatasetError
+
+    try:
+        app()
+    except (DatasetError, ValueError, RuntimeError) as error:
+        Console(stderr=True).print(f"[bold red]Error:[/] {error}", highlight=False)
+        raise SystemExit(2) from error
 
 
 if __name__ == "__main__":
-    app()
+    main()

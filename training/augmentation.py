@@ -14,7 +14,7 @@ STRENGTHS = {"none": 0.0, "light": 0.5, "medium": 1.0, "strong": 1.5}
 
 
 @keras.saving.register_keras_serializable("pneumoscope")
-class Augmentation(keras.layers.Layer):
+class Augmentation(keras.layers.Layer):  # type: ignore[misc]
     """Random geometry and intensity; the identity outside training.
 
     Input and output: float32, [batch, size, size, 1], grey levels from 0 to 255. `strength` scales every

@@ -1,7 +1,7 @@
 """Train a network: learn it whole, then fine-tune its top layers for recall.
 
-The loop is one sequence of steps, so that a killed run goes on at the step of its last checkpoint. Only `keras`
-is called, never a backend: TensorFlow, JAX and PyTorch all train (`KERAS_BACKEND`).
+The loop is one sequence of steps, so that a killed run goes on at the step of its last checkpoint. Only
+`keras` is called, never a backend, so that `KERAS_BACKEND` may name another than TensorFlow.
 """
 
 import json
@@ -403,7 +403,7 @@ def _checkpoint(run: Path, state: State, trainer: keras.Model, phase: Phase) -> 
     for name, variables in (("variable", trainer.variables), ("optimizer", trainer.optimizer.variables)):
         arrays |= {f"{name}_{i}": keras.ops.convert_to_numpy(value) for i, value in enumerate(variables)}
     partial = run / "checkpoint.partial.npz"
-    np.savez(partial, about=np.array(about), **arrays)
+    np.savez(partial, allow_pickle=False, about=np.array(about), **arrays)
     partial.replace(run / "checkpoint.npz")
 
 

@@ -1,7 +1,7 @@
 """What a model file promises: its tensors, and the manifest in its metadata.
 
-One ONNX file carries the weights, the pre- and post-processing and this manifest (JSON, under the metadata key
-`manifest`); nothing beside it has to match it.
+One ONNX file carries the weights, the pre- and post-processing and this manifest (JSON, under the metadata
+key `manifest`); nothing beside it has to match it.
 """
 
 from datetime import datetime
@@ -10,7 +10,6 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 METADATA_KEY = "manifest"
-SCHEMA = 1
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -46,11 +45,12 @@ class Threshold(Part):
 class Calibration(Part):
     """`probability = sigmoid(pneumonia logit / temperature)`, fitted on films held out of training.
 
-    `prevalence` is the share of pneumonia among them: the probabilities are meant for that share.
+    `prevalence` is the share of pneumonia among them: the probabilities are meant for that share. None where a
+    user's own model came without films, and its temperature is 1.
     """
 
     temperature: Annotated[float, Field(gt=0)]
-    prevalence: Share
+    prevalence: Share | None = None
     expected_calibration_error: float | None = None
     brier_score: float | None = None
 
@@ -141,7 +141,7 @@ class Training(Part):
 class Manifest(Part):
     """Everything about a model file that is not a weight."""
 
-    schema_version: Literal[1] = SCHEMA
+    schema_version: Literal[1] = 1
     name: str
     version: str
     created: datetime

@@ -7,7 +7,7 @@ from app.imaging.errors import (
     UnsupportedImage,
 )
 from app.imaging.radiograph import Exposure, Radiograph
-from app.imaging.raster import read
+from app.imaging.raster import read, read_upright
 
 __all__ = [
     "Exposure",
@@ -17,4 +17,5 @@ __all__ = [
     "UnreadableImage",
     "UnsupportedImage",
     "read",
+    "read_upright",
 ]

@@ -1,0 +1,76 @@
+# Pneumoscope's commands. `make serve` and `make test` need nothing but Python 3.11 or newer and make: each makes
+# its virtual environment the first time, and brings it up to date when pyproject.toml or constraints.txt changes.
+
+# The first Python that every dependency has wheels for, else any that the service alone can run on.
+# PYTHON=/path/to/python takes another.
+first_python = $(firstword $(foreach name,$(1),$(shell \
+    $(name) -c 'import sys; sys.exit(not $(2))' >/dev/null 2>&1 && echo $(name))))
+PYTHON ?= $(or $(call first_python,python3 python3.13 python3.12 python3.11,(3, 11) <= sys.version_info < (3, 14)), \
+    $(call first_python,python3 python,(3, 11) <= sys.version_info))
+
+# onnxruntime and onnxruntime-gpu overwrite each other's files, so each has an environment of its own.
+ifndef HARDWARE
+HARDWARE := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
+endif
+CPU_VENV := .venv
+GPU_VENV := .venv-gpu
+ifeq ($(HARDWARE),gpu)
+SERVE_VENV := $(GPU_VENV)
+else
+SERVE_VENV := $(CPU_VENV)
+endif
+DEV := $(CPU_VENV)/.dev
+BIN := $(CPU_VENV)/bin
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help serve test lint format train export
+
+help: ## Show this list
+	@echo 'make TARGET [NAME=VALUE ...]'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) \
+	    | while IFS='|' read -r target text; do printf '  %-8s %s\n' "$$target" "$$text"; done
+
+serve: $(SERVE_VENV)/.serve ## Start the service on port 8000, on the GPU where there is one (HARDWARE=cpu or gpu decides)
+	$(SERVE_VENV)/bin/python -m app $(ARGS)
+
+test: $(DEV) ## Run the tests (ARGS='-k raster' and the like are passed to pytest)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(DEV) ## Check style, types and which package imports which
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(DEV) ## Rewrite the code in the project's style
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+train: $(DEV) ## Train a network: DATA=FOLDER, further options in ARGS (ARGS=--help lists them)
+	$(if $(DATA),,$(error DATA is missing: make train DATA=FOLDER, with train/NORMAL and train/PNEUMONIA inside))
+	$(BIN)/python -m training fit --data '$(DATA)' $(ARGS)
+
+export: $(DEV) ## Turn a network into the model files to serve: MODEL=FILE.keras, further options in ARGS
+	$(if $(MODEL),,$(error MODEL is missing: make export MODEL=FILE.keras))
+	$(BIN)/python -m model_export '$(MODEL)' $(ARGS)
+
+# Stamps: what an environment holds, and since when.
+
+$(CPU_VENV)/.serve: EXTRA := cpu
+$(GPU_VENV)/.serve: EXTRA := gpu
+$(DEV): EXTRA := dev
+
+$(CPU_VENV)/.serve $(DEV): | $(CPU_VENV)/.created
+$(GPU_VENV)/.serve: | $(GPU_VENV)/.created
+
+$(CPU_VENV)/.serve $(GPU_VENV)/.serve $(DEV): pyproject.toml constraints.txt
+	$(@D)/bin/python -m pip install --constraint constraints.txt --editable '.[$(EXTRA)]'
+	@touch $@
+
+$(CPU_VENV)/.created $(GPU_VENV)/.created:
+	$(if $(PYTHON),,$(error Python 3.11 or newer is needed and none was found; PYTHON=/path/to/python names one))
+	$(PYTHON) -m venv $(@D)
+	@touch $@

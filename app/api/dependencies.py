@@ -1,0 +1,63 @@
+"""What routes ask for by type."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import Depends, Query, Request, Security
+from fastapi.security import APIKeyHeader
+
+from app.api.errors import Draining, KeyRefused
+from app.api.forms import read_files
+from app.api.service import Service
+from app.engine.errors import Warming
+
+_KEY_HEADER = APIKeyHeader(
+    name="X-API-Key", auto_error=False, description="Asked for where the service has keys."
+)
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+ServiceOf = Annotated[Service, Depends(_service)]
+
+
+def _key(service: ServiceOf, key: Annotated[str | None, Security(_KEY_HEADER)]) -> None:
+    if not service.settings.accepts_key(key):
+        raise KeyRefused("Send one of the service's keys in the X-API-Key header.")
+
+
+KeyHeld = Depends(_key)
+
+
+async def _place(service: ServiceOf, _key: Annotated[None, KeyHeld]) -> AsyncIterator[None]:
+    if service.draining:
+        raise Draining("The service is shutting down.")
+    if not service.batcher.ready:
+        raise Warming("The model is still being warmed.")
+    with service.admission.place():
+        yield
+
+
+Place = Annotated[None, Depends(_place)]
+
+
+async def _film(request: Request, _place: Place) -> bytes:
+    return (await read_files(request, field="file", max_files=1))[0]
+
+
+async def _films(request: Request, service: ServiceOf, _place: Place) -> list[bytes]:
+    return await read_files(request, field="files", max_files=service.settings.max_files)
+
+
+Film = Annotated[bytes, Depends(_film)]
+"""The bytes of the one file in the form, read only once a place is held."""
+
+Films = Annotated[list[bytes], Depends(_films)]
+"""The bytes of each file in the form, in order, read only once a place is held."""
+
+Explain = Annotated[
+    bool, Query(description="Add the heat map as a picture to lay over the film, where the model has one.")
+]

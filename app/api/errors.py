@@ -1,0 +1,183 @@
+"""What can be answered instead of a finding, and the one table from exception to answer.
+
+ApiError
+├── MalformedForm         the body is not the multipart form that it says it is
+├── FieldMissing          the form has no file under the expected name
+├── BodyTooLarge          more bytes than are allowed
+├── TooManyFiles          more films in one request than are allowed
+├── UploadTooSlow         the body did not arrive in time
+├── KeyRefused            no key, or not one of ours
+├── HostRefused           sent to a host name that is not ours
+├── Overloaded            as many requests are under way as are allowed
+├── Draining              the service is shutting down
+├── NoHeatmap             this model has no heat map
+├── UnknownProblem        no problem has this code
+└── ClientGone            nobody waits for the answer any more
+
+With `ImagingError` (app.imaging) and `EngineError` (app.engine), whose trees stand in their own modules,
+these are all the exceptions that are expected while answering. Answers are RFC 9457 problem documents.
+"""
+
+from dataclasses import dataclass
+
+from app.engine import errors as engine
+from app.imaging import ImagingError, TooManyPixels, UnreadableImage, UnsupportedImage
+
+
+class ApiError(Exception):
+    """A request that cannot be answered as asked. The message never quotes the request."""
+
+    retry_after: int | None = None
+
+
+class MalformedForm(ApiError):
+    """The body is not the multipart form that it says it is."""
+
+
+class FieldMissing(ApiError):
+    """The form has no file under the expected name."""
+
+
+class BodyTooLarge(ApiError):
+    """More bytes than are allowed."""
+
+
+class TooManyFiles(ApiError):
+    """More films in one request than are allowed."""
+
+
+class UploadTooSlow(ApiError):
+    """The body did not arrive in time."""
+
+
+class KeyRefused(ApiError):
+    """No key, or not one of ours."""
+
+
+class HostRefused(ApiError):
+    """Sent to a host name that is not ours."""
+
+
+class Overloaded(ApiError):
+    """As many requests are under way as are allowed. `retry_after` is in seconds."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__("As many films are under way as this service takes.")
+        self.retry_after = retry_after
+
+
+class Draining(ApiError):
+    """The service is shutting down."""
+
+
+class NoHeatmap(ApiError):
+    """This model has no heat map."""
+
+
+class UnknownProblem(ApiError):
+    """No problem has this code."""
+
+
+class ClientGone(ApiError):
+    """Nobody waits for the answer any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of problem: its stable code, status and title, and what to do about it."""
+
+    code: str
+    status: int
+    title: str
+    advice: str
+
+
+INTERNAL = Kind("internal", 500, "Internal error", "Report the request id; the film was not judged.")
+INVALID_REQUEST = Kind("invalid-request", 422, "Invalid request", "See `errors` for what to change.")
+
+KINDS: dict[type[Exception], Kind] = {
+    UnreadableImage: Kind(
+        "unreadable-image", 400, "The file cannot be read", "Send the whole, undamaged JPEG or PNG file."
+    ),
+    MalformedForm: Kind(
+        "malformed-form", 400, "The form cannot be read", "Send multipart/form-data with a correct boundary."
+    ),
+    HostRefused: Kind("host-refused", 400, "Unknown host", "Use a host name listed in TRUSTED_HOSTS."),
+    KeyRefused: Kind("key-refused", 401, "Key required", "Send one of the service's keys as X-API-Key."),
+    UnknownProblem: Kind("unknown-problem", 404, "No such problem", "See the reference of problems."),
+    UploadTooSlow: Kind("upload-too-slow", 408, "The upload took too long", "Send it again, faster."),
+    NoHeatmap: Kind(
+        "no-heatmap", 409, "This model has no heat map", "Use /predict, or serve a model with a heat map."
+    ),
+    BodyTooLarge: Kind(
+        "body-too-large", 413, "The upload is too large", "Send fewer bytes, or raise MAX_UPLOAD_MB."
+    ),
+    TooManyFiles: Kind(
+        "too-many-files", 413, "Too many films in one request", "Send fewer films, or raise MAX_FILES."
+    ),
+    TooManyPixels: Kind(
+        "too-many-pixels", 413, "The film has too many pixels", "Send a smaller film, or raise MAX_PIXELS."
+    ),
+    UnsupportedImage: Kind(
+        "unsupported-image", 415, "Not a supported kind of file", "Send one film as JPEG or PNG."
+    ),
+    FieldMissing: Kind(
+        "field-missing", 422, "A form field is missing", "Send the film in the field that `detail` names."
+    ),
+    Overloaded: Kind(
+        "overloaded", 429, "Too many requests at once", "Try again after the seconds in Retry-After."
+    ),
+    engine.QueueFull: Kind(
+        "queue-full", 429, "The queue is full", "Try again after the seconds in Retry-After."
+    ),
+    ClientGone: Kind("client-gone", 499, "The client went away", "Nothing: nobody reads this answer."),
+    engine.Warming: Kind("not-ready", 503, "Not ready yet", "Try again after the seconds in Retry-After."),
+    Draining: Kind("draining", 503, "Shutting down", "Send it to another replica, or try again later."),
+    engine.Stopped: Kind("stopped", 503, "Shutting down", "Send it to another replica, or try again later."),
+    engine.DeviceFailed: Kind(
+        "device-failed", 503, "The device failed", "Try again; the film was not judged."
+    ),
+    engine.DeviceMissing: Kind("device-missing", 503, "The device is missing", "See the service's log."),
+    engine.ModelFileError: Kind("model-refused", 503, "The model is refused", "See the service's log."),
+}
+"""The table: subclasses of a listed class that are not listed themselves are answered like it."""
+
+STATUS_KINDS: dict[int, Kind] = {
+    404: Kind("not-found", 404, "No such page", "See /docs for the routes."),
+    405: Kind("method-not-allowed", 405, "Method not allowed", "See the Allow header."),
+}
+"""Problems that the framework finds before any of our code runs."""
+
+ALL_KINDS: dict[str, Kind] = {
+    kind.code: kind for kind in (INTERNAL, INVALID_REQUEST, *STATUS_KINDS.values(), *KINDS.values())
+}
+
+EXPECTED = (ApiError, ImagingError, engine.EngineError)
+
+
+def kind_of(error: Exception) -> Kind:
+    """The kind of problem that `error` is, by the nearest of its classes that the table lists."""
+    for ancestor in type(error).__mro__:
+        if ancestor in KINDS:
+            return KINDS[ancestor]
+    return INTERNAL
+
+
+def kind_of_status(status: int) -> Kind:
+    """The kind of problem for a bare HTTP status."""
+    if status in STATUS_KINDS:
+        return STATUS_KINDS[status]
+    return INVALID_REQUEST if status < 500 else INTERNAL
+
+
+def detail_of(error: Exception, kind: Kind) -> str:
+    """What to tell the client of this occurrence; of a failure on our side, nothing but the advice."""
+    return kind.advice if kind.status >= 500 or not str(error) else str(error)
+
+
+def retry_after(error: Exception, kind: Kind) -> int | None:
+    """Seconds until a new try makes sense, or None where it does not."""
+    known = getattr(error, "retry_after", None)
+    if known is not None:
+        return int(known)
+    return 1 if kind.status == 503 else None

@@ -1,0 +1,36 @@
+"""Heat maps as pictures, painted in the decoding pool, off the event loop."""
+
+import asyncio
+import base64
+
+from app.api.errors import NoHeatmap
+from app.api.reading import Reading
+from app.api.service import Service
+from app.imaging import overlay
+
+
+async def overlay_uri(service: Service, reading: Reading) -> str | None:
+    """The heat map of a reading as the data: URI of a transparent PNG, None where the model has none."""
+    heatmap = reading.finding.heatmap
+    if heatmap is None:
+        return None
+    loop = asyncio.get_running_loop()
+    png = await loop.run_in_executor(
+        service.decoders, lambda: overlay.layer(heatmap, reading.width, reading.height)
+    )
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+async def painted_film(service: Service, film: bytes, reading: Reading) -> bytes:
+    """The film at its own size with the heat map over it, as a PNG.
+
+    Raises:
+        NoHeatmap: the model has none.
+    """
+    heatmap = reading.finding.heatmap
+    if heatmap is None:
+        raise NoHeatmap("This model has no heat map, so there is nothing to lay over the film.")
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(
+        service.decoders, lambda: overlay.over_film(film, heatmap, max_pixels=service.settings.max_pixels)
+    )

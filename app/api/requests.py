@@ -1,0 +1,110 @@
+"""What every request gets: an id, a line in the log, its place in the metrics, safe headers, an answer."""
+
+import asyncio
+import logging
+import re
+import time
+import uuid
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.errors import EXPECTED, ClientGone, kind_of
+from app.api.problems import answer_error
+from app.telemetry import logs
+from app.telemetry.metrics import Metrics
+
+Result = TypeVar("Result")
+
+SAFE_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+}
+"""Set on every answer that does not set them itself."""
+
+_WELL_FORMED_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_UNMATCHED = "unmatched"
+
+log = logging.getLogger("app.requests")
+
+
+class RequestRecorder:
+    """The outermost layer: whatever happens inside, the client gets an answer and the operator a record."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, whatever happens inside."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _WELL_FORMED_ID.fullmatch(given) else uuid.uuid4().hex
+        token = logs.request_id.set(request_id)
+        started = time.perf_counter()
+        status = 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = request_id
+                for name, value in SAFE_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            with self._metrics.in_flight.track_inprogress():
+                try:
+                    await self._app(scope, receive, send_with_headers)
+                except Exception as error:
+                    if not isinstance(error, EXPECTED):
+                        log.exception("an unexpected exception")
+                    if status:
+                        raise
+                    self._metrics.rejected.labels(kind_of(error).code).inc()
+                    response = answer_error(error, root_path=scope.get("root_path", ""))
+                    await response(scope, receive, send_with_headers)
+        finally:
+            self._record(scope, status, time.perf_counter() - started)
+            logs.request_id.reset(token)
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        # The route's template, never the raw path: a path is the client's text.
+        route = getattr(scope.get("route"), "path", _UNMATCHED)
+        self._metrics.request_seconds.labels(route, str(status)).observe(seconds)
+        fields = {"method": scope["method"], "route": route, "status": status, "seconds": round(seconds, 6)}
+        log.info("answered", extra={logs.FIELDS: fields})
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """The result of `work`, which is cancelled if the client goes away first.
+
+    Raises:
+        ClientGone: the client went away.
+    """
+    working = asyncio.create_task(work)
+    watching = asyncio.create_task(_disconnected(request))
+    try:
+        await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise ClientGone("The client went away before its answer was ready.")
+    finally:
+        working.cancel()
+        watching.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        continue

@@ -1,0 +1,106 @@
+"""The command line: `python -m app` serves, `python -m app check` says what it would serve, and how fast."""
+
+import logging
+import time
+from typing import NoReturn
+
+import numpy as np
+import typer
+
+from app import __version__, settings
+from app.engine.batcher import batch_sizes
+from app.engine.classifier import Classifier
+from app.engine.cores import usable_cores
+from app.engine.errors import EngineError
+from app.main import build_service, open_classifier
+from app.serving import serve as run_server
+from app.settings import InvalidSettings, Settings
+from app.telemetry import logs
+from app.telemetry.metrics import Metrics
+
+MODEL_REFUSED = 1
+SETTINGS_REFUSED = 2
+
+log = logging.getLogger(__name__)
+cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+
+@cli.callback(invoke_without_command=True)
+def serve(context: typer.Context) -> None:
+    """Serve until told to stop. Settings come from environment variables; see docs/settings.md."""
+    if context.invoked_subcommand is not None:
+        return
+    chosen = _settings()
+    logs.configure(chosen.log_level)
+    for name in settings.unknown_variables():
+        log.warning("%s is no setting; is it misspelt?", name)
+    classifier = _classifier(chosen)
+    log.info(
+        "%s %s on %s (%s), %s",
+        classifier.manifest.name,
+        classifier.manifest.version,
+        classifier.provider.name,
+        classifier.provider.reason,
+        classifier.precision,
+    )
+    run_server(chosen, classifier)
+
+
+@cli.command()
+def check(
+    runs: int = typer.Option(20, min=1, help="Timed runs of each batch size; the median is shown."),
+) -> None:
+    """Say what would be served, on what, why, and how fast."""
+    chosen = _settings()
+    logs.configure("error")
+    classifier = _classifier(chosen)
+    max_batch = build_service(chosen, classifier, Metrics()).max_batch
+    manifest = classifier.manifest
+    override = " (overrides the model's own)" if classifier.threshold_overridden else ""
+    typer.echo(f"pneumoscope  {__version__}")
+    typer.echo(f"model        {manifest.name} {manifest.version}, {manifest.architecture}")
+    typer.echo(f"sha256       {classifier.sha256}")
+    typer.echo(f"threshold    {classifier.threshold:.6g}{override}")
+    typer.echo(f"heat map     {'yes' if classifier.has_heatmap else 'no'}")
+    typer.echo(f"precision    {classifier.precision}")
+    typer.echo(f"provider     {classifier.provider.name}: {classifier.provider.reason}")
+    typer.echo(f"cores        {usable_cores()}")
+    for films in batch_sizes(max_batch):
+        milliseconds = _median_milliseconds(classifier, films, runs)
+        typer.echo(f"batch of {films:<4}{milliseconds:8.1f} ms  {1000 * films / milliseconds:8.1f} films/s")
+
+
+def main() -> None:
+    """Run the command line."""
+    cli()
+
+
+def _settings() -> Settings:
+    try:
+        return settings.load()
+    except InvalidSettings as error:
+        _refuse(error, SETTINGS_REFUSED)
+
+
+def _classifier(chosen: Settings) -> Classifier:
+    try:
+        return open_classifier(chosen)
+    except EngineError as error:
+        _refuse(error, MODEL_REFUSED)
+
+
+def _refuse(error: Exception, code: int) -> NoReturn:
+    typer.echo(f"pneumoscope does not start: {error}", err=True)
+    raise typer.Exit(code)
+
+
+def _median_milliseconds(classifier: Classifier, films: int, runs: int) -> float:
+    size = classifier.input_size
+    pixels = np.random.default_rng(0).integers(0, 256, (films, size, size), np.uint8)
+    classifier.run(pixels)
+    seconds = []
+    for _ in range(runs):
+        started = time.perf_counter()
+        classifier.run(pixels)
+        seconds.append(time.perf_counter() - started)
+    return 1000 * float(np.median(seconds))

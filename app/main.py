@@ -1,0 +1,117 @@
+"""The application: `create_app` builds it, its lifespan owns everything that runs."""
+
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from app import __version__
+from app.api import explain, health, model, observation, pages, predict, problems, reference
+from app.api.admission import Admission
+from app.api.limits import BodyLimit, HostLimit
+from app.api.requests import RequestRecorder
+from app.api.service import Service
+from app.engine.batcher import Batcher, BatchRun
+from app.engine.classifier import Classifier
+from app.engine.cores import usable_cores
+from app.settings import Settings
+from app.telemetry.metrics import Metrics
+
+DESCRIPTION = (
+    "Reads a chest radiograph and answers with the probability of pneumonia, a label at a threshold tuned "
+    "for sensitivity, and where the evidence lies. For research; a reader decides."
+)
+
+
+def open_classifier(settings: Settings) -> Classifier:
+    """The model that `settings` ask for. Raises as `Classifier.open` does."""
+    return Classifier.open(
+        settings.model_dir,
+        device=settings.device,
+        precision=settings.precision,
+        threshold=settings.threshold,
+        expected_sha256=settings.model_sha256,
+        cuda_device_id=settings.cuda_device_id,
+    )
+
+
+def create_app(settings: Settings, classifier: Classifier | None = None) -> FastAPI:
+    """The application. As many as wanted can live in one process; each opens its own model when it starts.
+
+    Args:
+        settings: how it runs.
+        classifier: a model that is open already, instead of the one that `settings` ask for.
+    """
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        service = build_service(settings, classifier or open_classifier(settings), metrics)
+        service.batcher.start()
+        app.state.service = service
+        yield
+        service.draining = True
+        service.batcher.stop(timeout=settings.drain_s)
+        service.decoders.shutdown(wait=False, cancel_futures=True)
+
+    app = FastAPI(
+        title="Pneumoscope",
+        version=__version__,
+        description=DESCRIPTION,
+        root_path=settings.root_path,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        license_info={"name": "Apache-2.0"},
+    )
+    # The last one added sees a request first.
+    app.add_middleware(
+        BodyLimit, max_bytes=settings.max_upload_bytes, timeout_seconds=settings.upload_timeout_s
+    )
+    app.add_middleware(HostLimit, hosts=settings.trusted_hosts)
+    app.add_middleware(RequestRecorder, metrics=metrics)
+    problems.install(app, metrics)
+    for resource in (predict, explain, model, health, observation, reference):
+        app.include_router(resource.router)
+    pages.install(app)
+    return app
+
+
+def build_service(settings: Settings, classifier: Classifier, metrics: Metrics) -> Service:
+    """What the application owns; the batcher is not started yet."""
+    on_cuda = classifier.provider.name == "cuda"
+    max_batch = (32 if on_cuda else 4) if settings.max_batch == "auto" else settings.max_batch
+    wait_ms = (2.0 if on_cuda else 0.0) if settings.batch_wait_ms == "auto" else settings.batch_wait_ms
+    workers = usable_cores() if settings.decode_workers == "auto" else settings.decode_workers
+
+    def on_batch(run: BatchRun) -> None:
+        metrics.batch_size.observe(run.films)
+
+    batcher = Batcher(
+        classifier,
+        max_batch=max_batch,
+        max_queue=settings.max_queue,
+        wait_seconds=wait_ms / 1000,
+        on_batch=on_batch,
+    )
+    metrics.watch_queue(lambda: batcher.depth)
+    metrics.model.info(
+        {
+            "name": classifier.manifest.name,
+            "version": classifier.manifest.version,
+            "sha256": classifier.sha256,
+            "provider": classifier.provider.name,
+            "precision": classifier.precision,
+        }
+    )
+    return Service(
+        settings=settings,
+        classifier=classifier,
+        batcher=batcher,
+        decoders=ThreadPoolExecutor(workers, thread_name_prefix="decoder"),
+        metrics=metrics,
+        admission=Admission(settings.max_queue, batcher.expected_wait),
+        max_batch=max_batch,
+    )

@@ -1,0 +1,82 @@
+"""One process, one event loop, one listener; and how it stops without dropping what it accepted."""
+
+import logging
+import time
+from types import FrameType
+
+import uvicorn
+
+from app.api.service import Service
+from app.engine.classifier import Classifier
+from app.main import create_app
+from app.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class DrainingServer(uvicorn.Server):
+    """On the first SIGTERM or SIGINT: not ready, no new films, finish what was accepted, then exit with 0.
+
+    It goes on listening meanwhile, so that readiness can be seen to fail. A second signal ends it at once.
+    """
+
+    def __init__(self, config: uvicorn.Config, *, drain_seconds: float) -> None:
+        super().__init__(config)
+        self._drain_seconds = drain_seconds
+        self._deadline: float | None = None
+
+    @property
+    def _service(self) -> Service | None:
+        app = self.config.app
+        return getattr(getattr(app, "state", None), "service", None)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to drain, or end at once if told so twice."""
+        if self._deadline is not None:
+            self.should_exit = self.force_exit = True
+            return
+        self._deadline = time.monotonic() + self._drain_seconds
+        if self._service is None:
+            self.should_exit = True
+        else:
+            self._service.draining = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether to leave the main loop: uvicorn's own reasons, or drained."""
+        if self._deadline is not None and not self.should_exit and self._drained(self._deadline):
+            remaining = self._deadline - time.monotonic()
+            # uvicorn lets answers that are being sent finish; whole seconds, and 0 would mean no time at all.
+            self.config.timeout_graceful_shutdown = max(1, int(remaining))
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+    def _drained(self, deadline: float) -> bool:
+        service = self._service
+        return service is None or service.admission.taken == 0 or time.monotonic() >= deadline
+
+    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        """Start listening, and say where."""
+        await super().startup(sockets=sockets)  # type: ignore[arg-type]
+        if self.started:
+            for server in self.servers:
+                for listener in server.sockets:
+                    host, port = listener.getsockname()[:2]
+                    log.info("listening on http://%s:%s", f"[{host}]" if ":" in host else host, port)
+
+
+def serve(settings: Settings, classifier: Classifier) -> None:
+    """Serve until a signal ends it."""
+    config = uvicorn.Config(
+        create_app(settings, classifier),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws="none",
+        lifespan="on",
+        # A proxy's word on who the client is would only matter to logs, which do not tell.
+        proxy_headers=False,
+    )
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    DrainingServer(config, drain_seconds=settings.drain_s).run()

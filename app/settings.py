@@ -1,0 +1,140 @@
+"""Every setting of the service, from environment variables that begin with PNEUMOSCOPE_."""
+
+import hmac
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "PNEUMOSCOPE_"
+
+
+class InvalidSettings(ValueError):
+    """Settings that the service refuses to start with; one line names each variable."""
+
+
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+CommaSeparated = BeforeValidator(_split)
+AnyCase = BeforeValidator(_lower)
+Batch = Annotated[int, Field(ge=1, le=1024)]
+Milliseconds = Annotated[float, Field(ge=0, le=1000)]
+Workers = Annotated[int, Field(ge=1, le=256)]
+
+
+class Settings(BaseSettings):
+    """How the service runs. Each field is the environment variable PNEUMOSCOPE_ plus its name in capitals."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on; 0 takes a free one.")
+    root_path: str = Field(
+        "", pattern=r"^(/[A-Za-z0-9._~-]+)*$", description="Path under which a proxy publishes the service."
+    )
+    trusted_hosts: Annotated[tuple[str, ...], NoDecode, CommaSeparated] = Field(
+        ("*",),
+        min_length=1,
+        description="Host names that requests may be sent to, comma-separated; * is any, *.name subdomains.",
+    )
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode, CommaSeparated] = Field(
+        (), description="Keys accepted in the X-API-Key header, comma-separated; empty asks for none."
+    )
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], AnyCase] = Field(
+        "info", description="Least severe level that is logged."
+    )
+
+    model_dir: Path = Field(
+        Path("models/pneumonia/1"), description="Folder with model.onnx and perhaps model.int8.onnx."
+    )
+    model_sha256: str | None = Field(
+        None, pattern=r"^[0-9a-fA-F]{64}$", description="Refuse any model file with another SHA-256."
+    )
+    device: Annotated[Literal["auto", "cpu", "cuda"], AnyCase] = Field(
+        "auto", description="Where the model runs; auto tries CUDA, and cuda refuses to start without it."
+    )
+    cuda_device_id: int = Field(0, ge=0, description="Which CUDA device, where there are several.")
+    precision: Annotated[Literal["auto", "int8", "float16"], AnyCase] = Field(
+        "auto", description="Which model file: auto takes int8 on the CPU where it is there."
+    )
+    threshold: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Probability from which a film is PNEUMONIA, instead of the model's own.",
+    )
+
+    max_batch: Batch | Literal["auto"] = Field(
+        "auto", description="Most films in one run of the model; auto is 4 on the CPU and 32 on CUDA."
+    )
+    batch_wait_ms: Milliseconds | Literal["auto"] = Field(
+        "auto", description="How long a film waits for company, in ms; auto is 0 on the CPU and 2 on CUDA."
+    )
+    max_queue: int = Field(
+        64, ge=1, le=100_000, description="Most films waiting and most uploads at once; further ones get 429."
+    )
+    max_upload_mb: float = Field(20, gt=0, le=4096, description="Largest request body, in MiB.")
+    max_pixels: int = Field(
+        64_000_000, ge=1024, le=178_000_000, description="Largest film, width × height in pixels."
+    )
+    max_files: int = Field(32, ge=1, le=1000, description="Most films in one request to /predict/batch.")
+    decode_workers: Workers | Literal["auto"] = Field(
+        "auto", description="Threads that decode films; auto is the number of cores this process may use."
+    )
+    upload_timeout_s: float = Field(
+        30, gt=0, le=3600, description="Longest time an upload may take, in seconds."
+    )
+    drain_s: float = Field(
+        20, ge=0, le=3600, description="Longest time to finish what was accepted after SIGTERM, in seconds."
+    )
+
+    @property
+    def max_upload_bytes(self) -> int:
+        """The largest request body in bytes."""
+        return int(self.max_upload_mb * 1024 * 1024)
+
+    def accepts_key(self, key: str | None) -> bool:
+        """Whether `key` opens the service; compares in a time that does not depend on where keys differ."""
+        if not self.api_keys:
+            return True
+        given = (key or "").encode()
+        matches = [hmac.compare_digest(given, own.get_secret_value().encode()) for own in self.api_keys]
+        return any(matches)
+
+
+def load() -> Settings:
+    """Settings from the environment.
+
+    Raises:
+        InvalidSettings: a variable holds something that is not allowed.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise InvalidSettings("; ".join(_complaints(error))) from None
+
+
+def unknown_variables() -> list[str]:
+    """Names in the environment that begin with the prefix and are no setting: most likely misspelt."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+
+
+def _complaints(error: ValidationError) -> list[str]:
+    messages: dict[str, list[str]] = {}
+    for item in error.errors(include_url=False, include_input=False, include_context=False):
+        variable = PREFIX + str(item["loc"][0]).upper()
+        messages.setdefault(variable, []).append(item["msg"])
+    return [f"{variable}: {', or '.join(texts)}" for variable, texts in messages.items()]

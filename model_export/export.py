@@ -1,0 +1,246 @@
+"""The whole export: verify first, write last."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version as version_of
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+
+from app.engine.manifest import (
+    Calibration,
+    Data,
+    Manifest,
+    Threshold,
+    Training,
+)
+from model_export.convert import to_half, to_onnx, with_manifest
+from model_export.deployable import Preprocess, deployable, take_apart
+from model_export.model_card import write_card
+from model_export.quantize import CALIBRATION_FILMS, to_int8
+from model_export.verify import (
+    Int8Parity,
+    Outputs,
+    Parity,
+    check,
+    compare_int8,
+    keras_logits,
+    probe_films,
+)
+from model_export.verify import run as run_graph
+from training.calibrate import (
+    FeatureSpace,
+    Scaling,
+    describe_calibration,
+    describe_novelty,
+    describe_threshold,
+    describe_uncertainty,
+    fit_scaling,
+)
+from training.dataset import Dataset
+from training.evaluate import Conclusion
+from training.metrics import Scored, evaluate
+from training.recipe import Recipe
+
+INTENDED_USE = (
+    "Research and teaching. It supports a reader of frontal chest radiographs of children of one to five years; "
+    "a reader decides."
+)
+PUBLIC_DATA = (
+    "Chest X-Ray Images (Pneumonia), training split",
+    "Kermany, Zhang, Goldbaum, Labeled Optical Coherence Tomography (OCT) and Chest X-Ray Images for "
+    "Classification, Mendeley Data",
+    "CC BY 4.0",
+)
+HELD_OUT = "held_out_fold"
+BY_HAND = "set by hand at the export"
+
+
+@dataclass(frozen=True, slots=True)
+class Films:
+    """Films for the export: `held_out` were never trained on; `known` set the ranges of int8."""
+
+    held_out: Dataset
+    known: Dataset
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What was written, and what was measured on the way."""
+
+    files: dict[str, Manifest]
+    sizes: dict[str, int]
+    parity: Parity
+    int8: Int8Parity | None
+
+
+def export(
+    model: Path,
+    output: Path,
+    *,
+    films: Callable[[Recipe | None], Films] | None,
+    preprocess: Preprocess | None,
+    threshold: float | None,
+    name: str,
+    version: str,
+    report: Callable[[str], None],
+) -> Exported:
+    """Write `model.onnx` and, where its parity holds, `model.int8.onnx`, and `MODEL_CARD.md` into `output`.
+
+    Args:
+        model: `model.keras` of a run's folder, or a user's own `.keras` or `.h5` ending in Dense(1, sigmoid).
+        output: folder to write into; nothing is written unless every check holds.
+        films: gives the films to judge on, from the run's recipe; None exports without figures and int8.
+        preprocess: what a user's own network was trained with.
+        threshold: instead of the one that is tuned for recall.
+        name: of the model. version: of the model.
+        report: told of each step.
+
+    Raises:
+        NotDeployable: the network does not fit the contract.
+        ParityError: a converted graph does not say what the network says.
+    """
+    report("reading the network")
+    anatomy = take_apart(model, preprocess)
+    recipe = Recipe.of_run(model.parent) if (model.parent / "config.json").is_file() else None
+    conclusion, space = _of_run(model.parent)
+    given = films(recipe) if films else None
+    held_out = given.held_out.resized(anatomy.input_size) if given else None
+
+    scaling = conclusion.scaling if conclusion else Scaling(temperature=1.0, bias=0.0)
+    calibration = conclusion.calibration if conclusion else Calibration(temperature=1.0)
+    if conclusion is None and given is not None and held_out is not None:
+        report("calibrating on the given films")
+        logits = keras_logits(anatomy, held_out)
+        scaling = fit_scaling(logits, given.held_out.labels)
+        calibration = describe_calibration(logits, Scored.of(given.held_out, scaling(logits)), scaling)
+
+    report("converting to ONNX")
+    single = to_onnx(deployable(anatomy, scaling, conclusion.kind_scaling if conclusion else None, space))
+    half = to_half(single)
+    report("verifying")
+    parity = check(anatomy, scaling, single, half, probe_films(anatomy.input_size))
+
+    draft = Manifest(
+        name=name,
+        version=version,
+        created=datetime.now(UTC).replace(microsecond=0),
+        architecture=recipe.architecture if recipe else anatomy.name,
+        precision="float32",
+        input_size=anatomy.input_size,
+        threshold=Threshold(value=0.5, rule="0.5, as no films were given to tune it on"),
+        calibration=calibration,
+        exposure=conclusion.exposure if conclusion else None,
+        training=_training(conclusion, recipe, preprocess),
+        licence="Apache-2.0",
+        intended_use=INTENDED_USE,
+    )
+    graphs = {"model.onnx": half}
+    int8_parity = None
+    if given is None or held_out is None:
+        manifests = {"model.onnx": _unjudged(draft, conclusion, threshold)}
+    else:
+        report("judging half precision on the held-out films")
+        outputs = run_graph(half, held_out)
+        scored = Scored.of(given.held_out, outputs["probability"])
+        manifests = {"model.onnx": _judged(draft, "float16", scored, outputs, threshold)}
+        report("quantising to int8")
+        known = given.known.resized(anatomy.input_size)
+        chosen = np.random.default_rng(0).permutation(len(known))[:CALIBRATION_FILMS]
+        int8 = to_int8(single, known[chosen])
+        report("judging int8 on the held-out films")
+        outputs = run_graph(int8, held_out)
+        in_int8 = Scored.of(given.held_out, outputs["probability"])
+        manifest = _judged(draft, "int8", in_int8, outputs, threshold)
+        int8_parity = compare_int8(
+            scored, in_int8, manifests["model.onnx"].threshold.value, manifest.threshold.value
+        )
+        if int8_parity.holds:
+            graphs["model.int8.onnx"] = int8
+            manifests["model.int8.onnx"] = manifest
+        else:
+            report("int8 is too far from half precision: it is not written")
+
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "model.int8.onnx").unlink(missing_ok=True)
+    for file, graph in graphs.items():
+        onnx.save(with_manifest(graph, manifests[file]), output / file)
+    sizes = {file: (output / file).stat().st_size for file in graphs}
+    write_card(output / "MODEL_CARD.md", manifests, sizes, parity, int8_parity)
+    return Exported(manifests, sizes, parity, int8_parity)
+
+
+def _training(
+    conclusion: Conclusion | None, recipe: Recipe | None, preprocess: Preprocess | None
+) -> Training:
+    libraries = {name: version_of(name) for name in ("keras", "tf2onnx", "onnx", "onnxruntime")}
+    if conclusion is None or recipe is None:
+        return Training(command=f"a user's own network, preprocessed by {preprocess}", libraries=libraries)
+    name, source, licence = PUBLIC_DATA
+    return Training(
+        command=conclusion.command,
+        data=Data(
+            name=name,
+            source=source,
+            licence=licence,
+            films=conclusion.films,
+            films_sha256=conclusion.films_sha256,
+        ),
+        folds=recipe.folds,
+        held_out_fold=recipe.held_out_fold,
+        seed=recipe.seed,
+        libraries=conclusion.libraries | libraries,
+    )
+
+
+def _unjudged(draft: Manifest, conclusion: Conclusion | None, threshold: float | None) -> Manifest:
+    """Without films: what the run found in Keras, or nothing."""
+    changes: dict[str, Any] = {"precision": "float16"}
+    if conclusion is not None:
+        changes |= {
+            "threshold": conclusion.threshold,
+            "uncertainty": conclusion.uncertainty,
+            "novelty": conclusion.novelty,
+            "evaluation": {HELD_OUT: conclusion.evaluation},
+        }
+    if threshold is not None:
+        changes["threshold"] = Threshold(value=threshold, rule=BY_HAND)
+        changes["evaluation"] = {}
+    return draft.model_copy(update=changes)
+
+
+def _judged(
+    draft: Manifest,
+    precision: Literal["float16", "int8"],
+    scored: Scored,
+    outputs: Outputs,
+    threshold: float | None,
+) -> Manifest:
+    """Threshold, band, novelty's limit and figures, all of this very graph on the held-out films."""
+    chosen = describe_threshold(scored)
+    if threshold is not None:
+        at = evaluate(scored, threshold)
+        chosen = Threshold(
+            value=threshold, rule=BY_HAND, sensitivity=at.sensitivity, specificity=at.specificity
+        )
+    novelty = describe_novelty(outputs["novelty"]) if "novelty" in outputs else None
+    return draft.model_copy(
+        update={
+            "precision": precision,
+            "threshold": chosen,
+            "uncertainty": describe_uncertainty(scored),
+            "novelty": novelty,
+            "evaluation": {HELD_OUT: evaluate(scored, chosen.value)},
+        }
+    )
+
+
+def _of_run(run: Path) -> tuple[Conclusion | None, FeatureSpace | None]:
+    """What a finished run's folder says beside its network; nothing for a user's own file."""
+    if not (run / "calibration.json").is_file():
+        return None, None
+    conclusion = Conclusion.model_validate_json((run / "calibration.json").read_text())
+    return conclusion, FeatureSpace.load(run / "novelty.npz")

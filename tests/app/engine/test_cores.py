@@ -1,0 +1,54 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from app.engine.cores import cgroup_quota, usable_cores
+
+
+def write(folder: Path, **files: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name.replace("__", ".")).write_text(content)
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    return tmp_path / "own"
+
+
+def test_version_2_takes_the_narrowest_quota_up_to_the_root(tmp_path: Path, own: Path) -> None:
+    root = tmp_path / "cgroup"
+    own.write_text("0::/pod/container\n")
+    write(root / "pod", cpu__max="150000 100000\n")
+    write(root / "pod" / "container", cpu__max="max 100000\n")
+    assert cgroup_quota(root, own) == 1.5
+
+
+def test_version_1_reads_quota_and_period(tmp_path: Path, own: Path) -> None:
+    root = tmp_path / "cgroup"
+    own.write_text("5:memory:/box\n4:cpu,cpuacct:/box\n0::/\n")
+    write(root / "cpu,cpuacct" / "box", cpu__cfs_quota_us="400000\n", cpu__cfs_period_us="100000\n")
+    assert cgroup_quota(root, own) == 4
+
+
+def test_inside_a_container_the_root_is_its_own_group(tmp_path: Path, own: Path) -> None:
+    root = tmp_path / "cgroup"
+    own.write_text("0::/\n")
+    write(root, cpu__max="200000 100000\n")
+    assert cgroup_quota(root, own) == 2
+
+
+@pytest.mark.parametrize(
+    "files", [{"cpu__max": "max 100000\n"}, {"cpu__cfs_quota_us": "-1\n", "cpu__cfs_period_us": "100000\n"}, {}]
+)
+def test_no_quota_leaves_the_affinity(tmp_path: Path, own: Path, files: dict[str, str]) -> None:
+    write(tmp_path, **files)
+    assert cgroup_quota(tmp_path, own) is None
+    assert usable_cores(tmp_path, own) == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(("quota", "cores"), [(10_000, 1), (50_000, 1), (140_000, 1)])
+def test_at_least_one_core_and_the_nearest_number(tmp_path: Path, own: Path, quota: int, cores: int) -> None:
+    write(tmp_path, cpu__max=f"{quota} 100000\n")
+    assert usable_cores(tmp_path, own) == cores

@@ -1,0 +1,175 @@
+"""The Compose files: valid, and in agreement with the image, the settings and Prometheus."""
+
+import json
+import re
+import shutil
+import subprocess
+from importlib import resources
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import jsonschema
+import pytest
+
+from app.settings import PREFIX, Settings
+from tests.shipping.repository import (
+    COMPOSE,
+    COMPOSE_GPU,
+    PROMETHEUS,
+    ROOT,
+    image_environment,
+    load_yaml,
+    only,
+)
+
+STACKS = {"cpu": [COMPOSE], "gpu": [COMPOSE, COMPOSE_GPU]}
+
+
+def merged(base: Any, overlay: Any) -> Any:
+    """Compose's merge as far as these files need it: mappings key by key, lists appended, else the overlay's."""
+    if isinstance(base, dict) and isinstance(overlay, dict):
+        return base | {key: merged(base.get(key), value) for key, value in overlay.items()}
+    if isinstance(base, list) and isinstance(overlay, list):
+        return base + overlay
+    return overlay
+
+
+def stack(name: str) -> dict[str, Any]:
+    """The services of `docker compose` with that stack's files."""
+    content: dict[str, Any] = {}
+    for path in STACKS[name]:
+        content = merged(content, load_yaml(path))
+    services: dict[str, Any] = content["services"]
+    return services
+
+
+def seconds(duration: str) -> int:
+    """Of a Compose duration in whole seconds."""
+    match = re.fullmatch(r"(\d+)s", duration)
+    assert match
+    return int(match[1])
+
+
+@pytest.fixture(params=sorted(STACKS))
+def hardware(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def service(hardware: str) -> dict[str, Any]:
+    found: dict[str, Any] = stack(hardware)["pneumoscope"]
+    return found
+
+
+@pytest.mark.parametrize("path", [COMPOSE, COMPOSE_GPU], ids=lambda path: path.name)
+def test_a_file_follows_the_compose_specification(path: Path) -> None:
+    schema = resources.files("check_jsonschema") / "builtin_schemas" / "vendor" / "compose-spec.json"
+    jsonschema.validate(load_yaml(path), json.loads(schema.read_text()))
+
+
+def compose_command() -> list[str]:
+    """Docker Compose as it is installed here; ends the test where it is not."""
+    for command in (["docker", "compose"], ["docker-compose"]):
+        if shutil.which(command[0]):
+            told = subprocess.run([*command, "version"], capture_output=True, check=False)
+            if told.returncode == 0:
+                return command
+    pytest.skip("Docker Compose is not installed")
+
+
+def test_compose_itself_takes_the_files(hardware: str) -> None:
+    files = [word for path in STACKS[hardware] for word in ("--file", str(path))]
+    told = subprocess.run(
+        [*compose_command(), *files, "config", "--quiet"], capture_output=True, text=True, check=False
+    )
+    assert (told.returncode, told.stderr) == (0, "")
+
+
+def test_the_image_is_built_for_the_hardware(hardware: str, service: dict[str, Any]) -> None:
+    assert service["image"] == f"pneumoscope:{hardware}"
+    assert service["build"] == {"context": ".", "args": {"HARDWARE": hardware}}
+
+
+def test_the_health_check_is_the_images(service: dict[str, Any]) -> None:
+    options, _, command = only("HEALTHCHECK").arguments.partition("CMD ")
+    assert service["healthcheck"]["test"] == ["CMD", *json.loads(command)]
+    for option, value in re.findall(r"--([a-z-]+)=(\S+)", options):
+        if option != "start-period":
+            assert str(service["healthcheck"][option]) == value
+
+
+def test_the_service_runs_what_the_image_says(service: dict[str, Any]) -> None:
+    assert not service.keys() & {"command", "entrypoint", "user", "working_dir"}
+
+
+def test_its_environment_is_made_of_settings_and_agrees_with_the_image(service: dict[str, Any]) -> None:
+    variables = {name: value for name, value in service["environment"].items() if name.startswith(PREFIX)}
+    settings = {name.removeprefix(PREFIX).lower(): value for name, value in variables.items()}
+    assert set(settings) <= set(Settings.model_fields)
+    Settings(**settings)
+    image = image_environment()
+    assert all(image.get(name, value) == value for name, value in variables.items())
+
+
+def test_the_gpu_is_demanded_and_given(hardware: str, service: dict[str, Any]) -> None:
+    device = service["environment"].get("PNEUMOSCOPE_DEVICE")
+    devices = service["deploy"]["resources"].get("reservations", {}).get("devices")
+    if hardware == "gpu":
+        assert device == "cuda"
+        assert devices == [{"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}]
+    else:
+        assert (device, devices) == (None, None)
+
+
+def test_it_has_time_to_drain(service: dict[str, Any]) -> None:
+    drain = Settings.model_fields["drain_s"].default
+    # Accepted films first, then as long again for the batcher to stop.
+    assert seconds(service["stop_grace_period"]) > 2 * drain
+
+
+@pytest.mark.parametrize("name", ["pneumoscope", "prometheus"])
+def test_a_container_has_no_privilege_and_cannot_change_itself(hardware: str, name: str) -> None:
+    container = stack(hardware)[name]
+    assert container["read_only"] is True
+    assert container["cap_drop"] == ["ALL"]
+    assert container["security_opt"] == ["no-new-privileges:true"]
+    assert not container.keys() & {"privileged", "cap_add", "network_mode", "pid"}
+    assert container["deploy"]["resources"]["limits"].keys() == {"memory", "pids"}
+    assert container["restart"] == "unless-stopped"
+
+
+@pytest.mark.parametrize(("name", "port"), [("pneumoscope", 8000), ("prometheus", 9090)])
+def test_a_port_is_published_to_this_machine_alone_unless_told_otherwise(name: str, port: int) -> None:
+    (published,) = stack("cpu")[name]["ports"]
+    assert re.fullmatch(rf"\$\{{[A-Z_]+:-127\.0\.0\.1:{port}\}}:{port}", published)
+
+
+def test_the_published_port_is_the_one_that_the_service_listens_on(service: dict[str, Any]) -> None:
+    (published,) = service["ports"]
+    port = published.rpartition(":")[2]
+    assert port == service["environment"]["PNEUMOSCOPE_PORT"] == only("EXPOSE").arguments
+
+
+def test_prometheus_waits_for_the_service_and_scrapes_it() -> None:
+    services = stack("cpu")
+    assert services["prometheus"]["depends_on"] == {"pneumoscope": {"condition": "service_healthy"}}
+    (job,) = load_yaml(PROMETHEUS)["scrape_configs"]
+    (target,) = job["static_configs"]
+    assert target["targets"] == [f"pneumoscope:{services['pneumoscope']['environment']['PNEUMOSCOPE_PORT']}"]
+    assert job.get("metrics_path", "/metrics") == "/metrics"
+
+
+def test_prometheus_reads_the_file_that_is_mounted_and_keeps_its_data_in_a_volume() -> None:
+    prometheus = stack("cpu")["prometheus"]
+    options = dict(option.removeprefix("--").split("=") for option in prometheus["command"])
+    config, data = prometheus["volumes"]
+    source, target, mode = config.split(":")
+    assert (ROOT / source).resolve() == PROMETHEUS
+    assert PurePosixPath(options["config.file"]) == PurePosixPath(target)
+    assert mode == "ro"
+    assert data == f"prometheus:{options['storage.tsdb.path']}"
+    assert "prometheus" in load_yaml(COMPOSE)["volumes"]
+
+
+def test_other_images_are_pinned_to_a_version() -> None:
+    assert re.fullmatch(r"prom/prometheus:v\d+\.\d+\.\d+", stack("cpu")["prometheus"]["image"])

@@ -1,0 +1,191 @@
+"""From logits on held-out films to probabilities, a threshold, a band of doubt and a limit of novelty."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+from scipy.optimize import minimize
+from sklearn.model_selection import GroupKFold
+
+from app.engine.manifest import Calibration, ExposureLimits, Novelty, Threshold, UncertaintyBand
+from app.imaging.radiograph import measure_exposure
+from training.dataset import Dataset
+from training.metrics import (
+    Array,
+    Scored,
+    brier_score,
+    calibration_error,
+    choose_threshold,
+    evaluate,
+)
+
+TARGET_SENSITIVITY = 0.95
+COVERAGE = 0.99
+NOVELTY_RANK = 64
+NOVELTY_SHARE = 0.01
+NOVELTY_METHOD = "low-rank Mahalanobis distance of the pooled features, mean a dimension"
+EXPOSURE_TAIL = 0.002
+_TEMPERATURES = (0.05, 20.0)
+
+Features = npt.NDArray[np.float32]
+
+
+class Scaling(BaseModel):
+    """`probability = sigmoid((logit + bias) / temperature)` (Platt, 1999; with bias 0, Guo et al., 2017)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    temperature: float
+    bias: float
+
+    def __call__(self, logits: npt.NDArray[np.floating]) -> Array:
+        """Probabilities, float64, of logits of any shape."""
+        return sigmoid((logits.astype(np.float64) + self.bias) / self.temperature)
+
+
+def sigmoid(values: Array) -> Array:
+    """The logistic function, without overflow."""
+    result: Array = 0.5 * (1 + np.tanh(0.5 * values))
+    return result
+
+
+def fit_scaling(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.int64]) -> Scaling:
+    """Temperature and bias of least cross-entropy.
+
+    Platt's smoothed targets keep the temperature finite where the classes are parted cleanly.
+    """
+    values = logits.astype(np.float64)
+    positives = int(labels.sum())
+    negatives = len(labels) - positives
+    targets = np.where(labels == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
+
+    def cost(parameters: Array) -> float:
+        scaled = (values + parameters[1]) / np.exp(parameters[0])
+        return float(np.mean(np.logaddexp(0, scaled) - targets * scaled))
+
+    reach = float(np.abs(values).max()) + 1
+    found = minimize(
+        cost,
+        x0=np.zeros(2),
+        bounds=(tuple(np.log(_TEMPERATURES)), (-reach, reach)),
+        method="L-BFGS-B",
+    )
+    return Scaling(temperature=float(np.exp(found.x[0])), bias=float(found.x[1]))
+
+
+def describe_calibration(logits: npt.NDArray[np.floating], scored: Scored, scaling: Scaling) -> Calibration:
+    """The manifest's entry; its error and Brier score are cross-fitted by patient."""
+    labels = scored.labels
+    cross_fitted = np.empty(len(labels))
+    parts = min(5, len(np.unique(scored.groups)))
+    for rest, part in GroupKFold(parts).split(logits, labels, scored.groups):
+        cross_fitted[part] = fit_scaling(logits[rest], labels[rest])(logits[part])
+    return Calibration(
+        temperature=scaling.temperature,
+        prevalence=float(labels.mean()),
+        expected_calibration_error=calibration_error(labels, cross_fitted),
+        brier_score=brier_score(labels, cross_fitted),
+    )
+
+
+def describe_threshold(scored: Scored, target: float = TARGET_SENSITIVITY) -> Threshold:
+    """The recall-tuned threshold of probabilities, with what it gives on these films."""
+    value = choose_threshold(scored, target)
+    figures = evaluate(scored, value)
+    return Threshold(
+        value=value,
+        rule=f"the largest whose sensitivity's lower 95 % bound reaches {target:g} on the held-out fold",
+        target_sensitivity=target,
+        sensitivity=figures.sensitivity,
+        specificity=figures.specificity,
+    )
+
+
+def describe_uncertainty(scored: Scored, coverage: float = COVERAGE) -> UncertaintyBand:
+    """Where one label alone is not plausible at `coverage`.
+
+    Class-conditional (Mondrian) split conformal prediction (Vovk et al., 2005): a label is plausible unless
+    the film's probability is more extreme than all but 1 - `coverage` of that class's held-out films.
+    """
+    pneumonia = np.sort(scored.scores[scored.labels == 1])
+    normal = np.sort(scored.scores[scored.labels == 0])
+    # The finite-sample rank; with too few films no probability can be ruled out.
+    miss = int(np.floor((1 - coverage) * (len(pneumonia) + 1)))
+    lowest = float(pneumonia[miss - 1]) if miss else 0.0
+    miss = int(np.floor((1 - coverage) * (len(normal) + 1)))
+    highest = float(normal[len(normal) - miss]) if miss else 1.0
+    low, high = min(lowest, highest), max(lowest, highest)
+    inside = (scored.scores >= low) & (scored.scores <= high)
+    return UncertaintyBand(low=low, high=high, coverage=coverage, share_of_films=float(inside.mean()))
+
+
+def describe_novelty(novelty: npt.NDArray[np.floating]) -> Novelty:
+    """The limit that all but `NOVELTY_SHARE` of these held-out films keep."""
+    limit = float(np.quantile(novelty, 1 - NOVELTY_SHARE))
+    return Novelty(limit=limit, share_of_films=float((novelty > limit).mean()), method=NOVELTY_METHOD)
+
+
+def describe_exposure(films: Dataset) -> ExposureLimits:
+    """Limits that all but a thousandth or two of the training films keep."""
+    exposures = [measure_exposure(film) for film in films.pixels]
+    brightness = [exposure.brightness for exposure in exposures]
+    contrast = [exposure.contrast for exposure in exposures]
+    return ExposureLimits(
+        brightness_low=float(np.quantile(brightness, EXPOSURE_TAIL)),
+        brightness_high=float(np.quantile(brightness, 1 - EXPOSURE_TAIL)),
+        contrast_low=float(np.quantile(contrast, EXPOSURE_TAIL)),
+    )
+
+
+class FeatureSpace:
+    """A low-rank Gaussian of the training films' pooled features.
+
+    `novelty` is the mean squared Mahalanobis distance a dimension: within the leading `rank` principal
+    directions by their own variances, outside them by the mean variance that is left (Lee et al., 2018;
+    probabilistic PCA, Tipping and Bishop, 1999). About 1 for films like those of training.
+
+    `mean`: float32 [features]. `basis`: float32 [features, rank], orthonormal. `deviations`: float32 [rank],
+    standard deviations along it. `rest`: mean variance a dimension outside.
+    """
+
+    def __init__(self, mean: Features, basis: Features, deviations: Features, rest: float) -> None:
+        self.mean = mean
+        self.basis = basis
+        self.deviations = deviations
+        self.rest = rest
+
+    @classmethod
+    def fit(cls, features: Features, rank: int = NOVELTY_RANK) -> "FeatureSpace":
+        """From the training films' features, float32 [films, features]."""
+        values = features.astype(np.float64)
+        mean = values.mean(axis=0)
+        _, singular, rows = np.linalg.svd(values - mean, full_matrices=False)
+        variances = singular**2 / max(len(values) - 1, 1)
+        rank = min(rank, len(variances) - 1)
+        rest = variances[rank:].sum() / (values.shape[1] - rank)
+        return cls(
+            mean.astype(np.float32),
+            rows[:rank].T.astype(np.float32),
+            np.sqrt(np.maximum(variances[:rank], 1e-12)).astype(np.float32),
+            float(max(rest, 1e-12)),
+        )
+
+    def novelty(self, features: Features) -> Array:
+        """Novelty of films, float64 [films], from their features, float32 [films, features]."""
+        centred = features.astype(np.float64) - self.mean
+        along = centred @ self.basis
+        inside = np.sum((along / self.deviations) ** 2, axis=1)
+        outside = np.maximum(np.sum(centred**2, axis=1) - np.sum(along**2, axis=1), 0) / self.rest
+        distance: Array = (inside + outside) / features.shape[1]
+        return distance
+
+    def save(self, path: Path) -> None:
+        """Write as `.npz`."""
+        np.savez(path, mean=self.mean, basis=self.basis, deviations=self.deviations, rest=self.rest)
+
+    @classmethod
+    def load(cls, path: Path) -> "FeatureSpace":
+        """Read what `save` wrote."""
+        with np.load(path) as saved:
+            return cls(saved["mean"], saved["basis"], saved["deviations"], float(saved["rest"]))
