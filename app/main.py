@@ -59,7 +59,6 @@ def create_app(settings: Settings, classifier: Classifier | None = None) -> Fast
         title="Pneumoscope",
         version=__version__,
         description=DESCRIPTION,
-        root_path=settings.root_path,
         openapi_url=None,
         docs_url=None,
         redoc_url=None,

@@ -26,7 +26,8 @@ class DrainingServer(uvicorn.Server):
         self._deadline: float | None = None
 
     @property
-    def _service(self) -> Service | None:
+    def service(self) -> Service | None:
+        """What the application owns, None before it has started."""
         app = self.config.app
         return getattr(getattr(app, "state", None), "service", None)
 
@@ -36,10 +37,10 @@ class DrainingServer(uvicorn.Server):
             self.should_exit = self.force_exit = True
             return
         self._deadline = time.monotonic() + self._drain_seconds
-        if self._service is None:
+        if self.service is None:
             self.should_exit = True
         else:
-            self._service.draining = True
+            self.service.draining = True
 
     async def on_tick(self, counter: int) -> bool:
         """Whether to leave the main loop: uvicorn's own reasons, or drained."""
@@ -51,7 +52,7 @@ class DrainingServer(uvicorn.Server):
         return await super().on_tick(counter)
 
     def _drained(self, deadline: float) -> bool:
-        service = self._service
+        service = self.service
         return service is None or service.admission.taken == 0 or time.monotonic() >= deadline
 
     async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
@@ -64,12 +65,13 @@ class DrainingServer(uvicorn.Server):
                     log.info("listening on http://%s:%s", f"[{host}]" if ":" in host else host, port)
 
 
-def serve(settings: Settings, classifier: Classifier) -> None:
-    """Serve until a signal ends it."""
+def build_server(settings: Settings, classifier: Classifier | None = None) -> DrainingServer:
+    """The application in its server, not started yet."""
     config = uvicorn.Config(
         create_app(settings, classifier),
         host=settings.host,
         port=settings.port,
+        root_path=settings.root_path,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -78,5 +80,10 @@ def serve(settings: Settings, classifier: Classifier) -> None:
         # A proxy's word on who the client is would only matter to logs, which do not tell.
         proxy_headers=False,
     )
+    return DrainingServer(config, drain_seconds=settings.drain_s)
+
+
+def serve(settings: Settings, classifier: Classifier) -> None:
+    """Serve until a signal ends it."""
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    DrainingServer(config, drain_seconds=settings.drain_s).run()
+    build_server(settings, classifier).run()

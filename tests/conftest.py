@@ -36,3 +36,9 @@ def model_folder(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "model"
     folder.mkdir()
     yield folder
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Where the real films are, for the tests that need them."""
+    parser.addoption("--data", help="the public data set's folder")
+    parser.addoption("--full-size", help="original films of its training split, in NORMAL and PNEUMONIA")

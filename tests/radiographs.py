@@ -50,7 +50,8 @@ def draw(
         patch = np.exp(-(((x + 0.42) / 0.17) ** 2 + ((y - 0.20) / 0.20) ** 2))
         film += 0.26 * patch * (0.9 + 0.35 * _noise(random, film.shape, 14)) * np.maximum(lungs, 0.2)
     film += random.normal(0, 0.010, film.shape)
-    return (255 * np.clip(film, 0, 1)).astype(np.uint8)
+    pixels: Pixels = (255 * np.clip(film, 0, 1)).astype(np.uint8)
+    return pixels
 
 
 def jpeg(
@@ -103,7 +104,15 @@ def interlaced_png(pixels: Pixels) -> bytes:
     import zlib
 
     height, width = pixels.shape
-    passes = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+    passes = (
+        (0, 0, 8, 8),
+        (4, 0, 8, 8),
+        (0, 4, 4, 8),
+        (2, 0, 4, 4),
+        (0, 2, 2, 4),
+        (1, 0, 2, 2),
+        (0, 1, 1, 2),
+    )
     rows = b"".join(
         b"\0" + row.tobytes() for x, y, dx, dy in passes for row in pixels[y::dy, x::dx] if row.size
     )
@@ -115,7 +124,10 @@ def interlaced_png(pixels: Pixels) -> bytes:
 
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 1)
     return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
     )
 
 
@@ -154,9 +166,7 @@ def _soft(distance: npt.NDArray[np.float64], width: float) -> npt.NDArray[np.flo
     return result
 
 
-def _noise(
-    random: np.random.Generator, shape: tuple[int, ...], cells: int
-) -> npt.NDArray[np.float64]:
+def _noise(random: np.random.Generator, shape: tuple[int, ...], cells: int) -> npt.NDArray[np.float64]:
     """Smooth noise of zero mean and about unit range, with `cells` cells along a side."""
     coarse = Image.fromarray(random.normal(0, 0.5, (cells, cells)).astype(np.float32))
     return np.asarray(coarse.resize((shape[1], shape[0]), Image.Resampling.BICUBIC), dtype=np.float64)

@@ -1,7 +1,7 @@
 """Programs that some tests drive and that are no Python packages: a browser, Prometheus.
 
-Such a test skips where its program is missing, so that `make test` passes on a machine with only Python and make.
-Where REQUIRED_TOOLS in the environment names the program (comma-separated, as .ci/run has it), it fails instead.
+A test skips where its program is missing, so that `make test` passes on a machine with only Python and make. Where
+REQUIRED_TOOLS in the environment names programs (comma-separated, as .ci/run does), a missing one fails the run.
 """
 
 import os
@@ -11,10 +11,13 @@ import pytest
 
 
 def find_tool(name: str) -> str:
-    """The path of the program `name`; ends the test where there is none."""
+    """The path of the program `name`; skips the test where there is none."""
     path = shutil.which(name)
-    if path is not None:
-        return path
-    if name in os.environ.get("REQUIRED_TOOLS", "").split(","):
-        pytest.fail(f"{name} is not installed, and REQUIRED_TOOLS names it")
-    pytest.skip(f"{name} is not installed")
+    if path is None:
+        pytest.skip(f"{name} is not installed")
+    return path
+
+
+def required_tools() -> list[str]:
+    """The programs without which this run shall fail."""
+    return [name for name in os.environ.get("REQUIRED_TOOLS", "").split(",") if name]

@@ -38,18 +38,18 @@ def split(films: Sequence[Film], count: int, seed: int) -> npt.NDArray[np.int64]
     Raises:
         DatasetError: too few patients of a class for that many folds.
     """
-    groups = group(films)
-    labels = np.array([film.label for film in films])
+    # The order of files differs between file systems; the folds must not.
+    order = np.array(sorted(range(len(films)), key=lambda i: (films[i].path.name, films[i].digest)))
+    ordered = [films[i] for i in order]
+    _, groups = np.unique(group(ordered), return_inverse=True)
+    labels = np.array([film.label for film in ordered])
     for label, name in enumerate(("normal", "pneumonia")):
         patients = len(np.unique(groups[labels == label]))
         if patients < count:
             raise DatasetError(f"{count} folds need at least {count} {name} patients; there are {patients}.")
-    # The order of files differs between file systems; the folds must not.
-    order = np.array(sorted(range(len(films)), key=lambda i: (films[i].path.name, films[i].digest)))
-    kinds = np.array([films[i].kind for i in order])
+    kinds = np.array([film.kind for film in ordered])
     folds = np.empty(len(films), np.int64)
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
-    _, ordered_groups = np.unique(groups[order], return_inverse=True)
-    for number, (_, held_out) in enumerate(splitter.split(order, kinds, ordered_groups)):
+    for number, (_, held_out) in enumerate(splitter.split(order, kinds, groups)):
         folds[order[held_out]] = number
     return folds

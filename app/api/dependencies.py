@@ -16,7 +16,7 @@ _KEY_HEADER = APIKeyHeader(
 )
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:
     service: Service = request.app.state.service
     return service
 
@@ -24,7 +24,7 @@ def _service(request: Request) -> Service:
 ServiceOf = Annotated[Service, Depends(_service)]
 
 
-def _key(service: ServiceOf, key: Annotated[str | None, Security(_KEY_HEADER)]) -> None:
+async def _key(service: ServiceOf, key: Annotated[str | None, Security(_KEY_HEADER)]) -> None:
     if not service.settings.accepts_key(key):
         raise KeyRefused("Send one of the service's keys in the X-API-Key header.")
 

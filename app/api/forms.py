@@ -1,5 +1,7 @@
 """The files of a multipart form, in memory only: what a patient's film shows never touches a disk."""
 
+from collections.abc import AsyncGenerator
+
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
@@ -14,6 +16,11 @@ class _InMemoryParser(MultiPartParser):
     """Starlette's parser, but its files never roll over to a temporary file: the body has a limit."""
 
     spool_max_size = 2**62
+    finished = False
+
+    def on_end(self) -> None:
+        """Note that the closing boundary has come."""
+        self.finished = True
 
 
 async def read_files(request: Request, *, field: str, max_files: int) -> list[bytes]:
@@ -38,9 +45,15 @@ async def read_files(request: Request, *, field: str, max_files: int) -> list[by
 
 
 async def _parse(request: Request, max_files: int) -> FormData:
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        async for chunk in request.stream():
+            yield chunk
+        if not parser.finished:
+            raise MultiPartException("The closing boundary is missing.")
+
     parser = _InMemoryParser(
         request.headers,
-        request.stream(),
+        chunks(),
         max_files=max_files,
         max_fields=_MAX_FIELDS,
         max_part_size=_MAX_FIELD_BYTES,

@@ -2,6 +2,7 @@
 
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter, FastAPI, Response
 from fastapi.responses import FileResponse, JSONResponse
@@ -41,7 +42,10 @@ async def page() -> Response:
 @router.get("/openapi.json")
 async def openapi(request: Request) -> JSONResponse:
     """The OpenAPI document."""
-    return JSONResponse(request.app.openapi())
+    document: dict[str, Any] = request.app.openapi()
+    if root_path := request.scope.get("root_path"):
+        document = {**document, "servers": [{"url": root_path}]}
+    return JSONResponse(document)
 
 
 @router.get("/docs")

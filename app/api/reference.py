@@ -12,7 +12,7 @@ router = APIRouter(tags=["reference"])
 @router.get(
     "/problems/{code}",
     summary="What a problem means",
-    responses=problems("host-refused", "unknown-problem"),
+    responses=problems("host-refused", "unknown-problem", "invalid-request"),
 )
 async def explain_problem(code: str) -> ProblemKind:
     """What a problem means and what to do about it; every problem's `type` leads here."""

@@ -31,6 +31,7 @@ SAFE_HEADERS = {
 
 _WELL_FORMED_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _UNMATCHED = "unmatched"
+_ASSETS = "assets"
 
 log = logging.getLogger("app.requests")
 
@@ -52,6 +53,14 @@ class RequestRecorder:
         token = logs.request_id.set(request_id)
         started = time.perf_counter()
         status = 0
+        recorded = False
+
+        def record() -> None:
+            nonlocal recorded
+            if not recorded:
+                recorded = True
+                self._metrics.in_flight.dec()
+                self._record(scope, status, time.perf_counter() - started)
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -61,27 +70,28 @@ class RequestRecorder:
                 headers["X-Request-ID"] = request_id
                 for name, value in SAFE_HEADERS.items():
                     headers.setdefault(name, value)
+            elif not message.get("more_body", False):
+                record()  # before the end is sent: who has the answer finds it in the metrics
             await send(message)
 
+        self._metrics.in_flight.inc()
         try:
-            with self._metrics.in_flight.track_inprogress():
-                try:
-                    await self._app(scope, receive, send_with_headers)
-                except Exception as error:
-                    if not isinstance(error, EXPECTED):
-                        log.exception("an unexpected exception")
-                    if status:
-                        raise
-                    self._metrics.rejected.labels(kind_of(error).code).inc()
-                    response = answer_error(error, root_path=scope.get("root_path", ""))
-                    await response(scope, receive, send_with_headers)
+            await self._app(scope, receive, send_with_headers)
+        except Exception as error:
+            if not isinstance(error, EXPECTED):
+                log.exception("an unexpected exception")
+            if status:
+                raise
+            self._metrics.rejected.labels(kind_of(error).code).inc()
+            response = answer_error(error, root_path=scope.get("root_path", ""))
+            await response(scope, receive, send_with_headers)
         finally:
-            self._record(scope, status, time.perf_counter() - started)
+            record()
             logs.request_id.reset(token)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         # The route's template, never the raw path: a path is the client's text.
-        route = getattr(scope.get("route"), "path", _UNMATCHED)
+        route = getattr(scope.get("route"), "path", _ASSETS if 200 <= status < 400 else _UNMATCHED)
         self._metrics.request_seconds.labels(route, str(status)).observe(seconds)
         fields = {"method": scope["method"], "route": route, "status": status, "seconds": round(seconds, 6)}
         log.info("answered", extra={logs.FIELDS: fields})

@@ -172,15 +172,18 @@ class Batcher:
     def _gather(self) -> list[_Waiting]:
         """The next batch, oldest first; empty once stopped and drained."""
         with self._changed:
-            self._changed.wait_for(lambda: self._queue or self._stopping)
-            if not self._queue:
-                return []
-            until = self._queue[0].since + self._wait_seconds
-            self._changed.wait_for(
-                lambda: len(self._queue) >= self._max_batch or self._stopping,
-                max(0.0, until - time.perf_counter()),
-            )
-            return [self._queue.popleft() for _ in range(min(self._max_batch, len(self._queue)))]
+            while True:
+                self._changed.wait_for(lambda: self._queue or self._stopping)
+                if not self._queue:
+                    return []
+                until = self._queue[0].since + self._wait_seconds
+                self._changed.wait_for(
+                    lambda: len(self._queue) >= self._max_batch or self._stopping,
+                    max(0.0, until - time.perf_counter()),
+                )
+                # Those who waited may have gone meanwhile.
+                if self._queue:
+                    return [self._queue.popleft() for _ in range(min(self._max_batch, len(self._queue)))]
 
     def _run(self, batch: list[_Waiting]) -> None:
         started = time.perf_counter()
@@ -196,6 +199,7 @@ class Batcher:
             outcomes = [DeviceFailed(f"The batch failed with {type(error).__name__}.")] * len(batch)
         seconds = time.perf_counter() - started
         self._seconds_a_film += _SMOOTHING * (seconds / len(batch) - self._seconds_a_film)
+        self._on_batch(BatchRun(films=len(batch), seconds=seconds))
         answered: dict[asyncio.AbstractEventLoop, list[tuple[_Waiting, Answer | DeviceFailed]]] = {}
         for waiting, outcome in zip(batch, outcomes, strict=True):
             answer = (
@@ -205,7 +209,6 @@ class Batcher:
         for loop, answers in answered.items():
             if not loop.is_closed():
                 loop.call_soon_threadsafe(_deliver, answers)
-        self._on_batch(BatchRun(films=len(batch), seconds=seconds))
 
 
 def _deliver(answers: list[tuple[_Waiting, Answer | DeviceFailed]]) -> None:

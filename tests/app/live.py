@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 
 from app.api.service import Service
 from app.engine.classifier import Classifier
 from app.engine.model_file import read_file
 from app.engine.providers import Provider, open_session
-from app.main import create_app
+from app.serving import build_server
 from app.settings import Settings
 
 PATIENCE_SECONDS = 60.0
@@ -53,15 +52,16 @@ class Live:
 @contextmanager
 def running(settings: Settings, classifier: Classifier | None = None) -> Iterator[Live]:
     """A service with these settings, ready, on a free port, stopped at the end."""
-    app = create_app(settings, classifier)
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", ws="none"))
+    server = build_server(settings, classifier)
     listener = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
         wait_until(lambda: server.started or not thread.is_alive(), "the service starts")
-        service: Service = app.state.service
+        service = server.service
+        if service is None:
+            raise RuntimeError("the service did not start")
         wait_until(lambda: service.ready, "the service is ready")
         with httpx.Client(base_url=url, timeout=PATIENCE_SECONDS) as client:
             yield Live(service, client, url)
@@ -115,7 +115,9 @@ class Process:
 
     def __init__(self, folder: Path, log: Path, *, module: str = "app", **settings: str) -> None:
         self.log = log
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PNEUMOSCOPE")}
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("PNEUMOSCOPE")
+        }
         environment |= {"PNEUMOSCOPE_MODEL_DIR": str(folder), "PNEUMOSCOPE_PORT": "0"}
         environment |= {f"PNEUMOSCOPE_{name}": value for name, value in settings.items()}
         with log.open("wb") as stream:
@@ -137,7 +139,9 @@ class Process:
 
     def lines(self) -> list[dict[str, Any]]:
         """The whole lines of its log so far."""
-        return [json.loads(line) for line in self.log.read_text().splitlines(keepends=True) if line[-1] == "\n"]
+        return [
+            json.loads(line) for line in self.log.read_text().splitlines(keepends=True) if line[-1] == "\n"
+        ]
 
     def terminate(self) -> None:
         """Send SIGTERM."""

@@ -1,5 +1,6 @@
 """A real Prometheus, with the configuration that ships, scrapes a real service."""
 
+import re
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -11,8 +12,9 @@ import yaml
 
 from tests.app.live import Process, wait_until
 from tests.required_tools import find_tool
-from tests.shipping.repository import PROMETHEUS, load_yaml
+from tests.shipping.repository import PROMETHEUS, ROOT, load_yaml
 
+PAGE = (ROOT / "docs" / "deploy.md").read_text()
 SCRAPED = (
     "pneumoscope_request_seconds_count",
     "pneumoscope_stage_seconds_count",
@@ -126,6 +128,11 @@ def test_the_service_is_up(prometheus: PrometheusProcess) -> None:
 @pytest.mark.parametrize("series", SCRAPED)
 def test_a_series_is_scraped(prometheus: PrometheusProcess, series: str) -> None:
     assert prometheus.query(series)
+
+
+@pytest.mark.parametrize("query", re.findall(r"^\|.*`(.*pneumoscope_.*)` \|$", PAGE, flags=re.MULTILINE))
+def test_a_query_of_the_how_to_is_answered(prometheus: PrometheusProcess, query: str) -> None:
+    prometheus.query(query)
 
 
 def test_the_scraped_model_is_the_one_served(prometheus: PrometheusProcess, predicted: Process) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from PIL import Image, PngImagePlugin
+from starlette.formparsers import MultiPartParser
 
 from app.api import forms
 from app.settings import Settings
@@ -35,7 +36,9 @@ def png_with_secrets() -> bytes:
 
 def test_planted_names_appear_in_no_answer_log_or_metric(tiny_folder: Path, tmp_path: Path) -> None:
     films = [jpeg_with_secrets(), png_with_secrets()]
-    assert all(any(secret.encode() in film for secret in SECRETS) for film in films), "else nothing is planted"
+    assert all(any(secret.encode() in film for secret in SECRETS) for film in films), (
+        "else nothing is planted"
+    )
     damaged = [film[: len(film) // 2] for film in films] + [b"Erika^1964 Mustermann", b""]
     answers: list[str] = []
     with process(tiny_folder, tmp_path / "log", LOG_LEVEL="debug") as service:
@@ -44,7 +47,13 @@ def test_planted_names_appear_in_no_answer_log_or_metric(tiny_folder: Path, tmp_
             answers.append(f"{answer.headers} {answer.content!r}")
 
         for film in films + damaged:
-            for route in ("/predict", "/predict?explain=true", "/explain", "/Mustermann", "/predict?q=ward-secret"):
+            for route in (
+                "/predict",
+                "/predict?explain=true",
+                "/explain",
+                "/Mustermann",
+                "/predict?q=ward-secret",
+            ):
                 note(service.client.post(route, files={"file": (NAME, film, "image/jpeg")}))
             note(service.client.post("/predict", files={"MRN-0815": (NAME, film)}))
             note(service.client.post("/predict/batch", files=[("files", (NAME, film))] * 2))
@@ -64,7 +73,7 @@ def test_an_upload_never_touches_a_disk(
         raise AssertionError("a temporary file was opened")
 
     film = radiographs.png(radiographs.draw(1600, 1600))
-    assert len(film) > forms.MultiPartParser.spool_max_size, "a smaller one would stay in memory anyway"
+    assert len(film) > MultiPartParser.spool_max_size, "a smaller one would stay in memory anyway"
     with running(Settings(model_dir=tiny_folder)) as live:
         monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
         monkeypatch.setattr(tempfile, "_get_default_tempdir", refuse)
@@ -76,9 +85,12 @@ def test_an_upload_never_touches_a_disk(
 def test_the_disk_test_would_notice(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[object] = []
     real = tempfile.TemporaryFile
-    monkeypatch.setattr(
-        tempfile, "TemporaryFile", lambda *args, **kwargs: opened.append(args) or real(*args, **kwargs)
-    )
+
+    def note(*args: Any, **kwargs: Any) -> Any:
+        opened.append(args)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", note)
     monkeypatch.setattr(forms._InMemoryParser, "spool_max_size", 1024)
     with running(Settings(model_dir=tiny_folder)) as live:
         assert live.predict(radiographs.png(radiographs.draw(400, 400))).status_code == 200
@@ -89,7 +101,11 @@ def test_every_log_line_of_a_request_has_its_id(tiny_folder: Path, tmp_path: Pat
     with process(tiny_folder, tmp_path / "log") as service:
         answer = service.client.post("/predict", files={"file": film}, headers={"X-Request-ID": "abc-1"})
         assert answer.headers["x-request-id"] == "abc-1"
-        wait_until(lambda: any("route" in line for line in service.lines()[-1:]), "the line is written")
-        line = service.lines()[-1]
+
+        def written() -> list[dict[str, Any]]:
+            return [line for line in service.lines() if line.get("route") == "/predict"]
+
+        wait_until(lambda: len(written()) == 1, "the line is written")
+        (line,) = written()
     assert line["request_id"] == "abc-1"
     assert (line["method"], line["route"], line["status"]) == ("POST", "/predict", 200)

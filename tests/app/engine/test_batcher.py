@@ -142,6 +142,23 @@ def test_a_cancelled_film_frees_its_place_and_is_not_run(tiny_folder: Path) -> N
     assert gate.batches == [1, 1]
 
 
+def test_the_thread_outlives_a_film_that_leaves_while_it_waits_for_company(tiny_folder: Path) -> None:
+    classifier, _ = gated(tiny_folder)
+
+    async def scenario(batcher: Batcher) -> None:
+        gone = asyncio.create_task(batcher.submit(film()))
+        await until(lambda: batcher.depth == 1)
+        gone.cancel()
+        await until(lambda: batcher.depth == 0)
+        # The thread sees the empty queue when the wait for company ends.
+        await asyncio.sleep(0.3)
+        async with asyncio.timeout(30):
+            await batcher.submit(film())
+
+    with started(classifier, wait_seconds=0.2) as batcher:
+        asyncio.run(scenario(batcher))
+
+
 def test_the_thread_outlives_a_device_failure(tiny_folder: Path) -> None:
     classifier, gate = gated(tiny_folder)
 

@@ -40,7 +40,8 @@ def test_inside_a_container_the_root_is_its_own_group(tmp_path: Path, own: Path)
 
 
 @pytest.mark.parametrize(
-    "files", [{"cpu__max": "max 100000\n"}, {"cpu__cfs_quota_us": "-1\n", "cpu__cfs_period_us": "100000\n"}, {}]
+    "files",
+    [{"cpu__max": "max 100000\n"}, {"cpu__cfs_quota_us": "-1\n", "cpu__cfs_period_us": "100000\n"}, {}],
 )
 def test_no_quota_leaves_the_affinity(tmp_path: Path, own: Path, files: dict[str, str]) -> None:
     write(tmp_path, **files)

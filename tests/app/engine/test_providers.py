@@ -41,9 +41,7 @@ def test_auto_without_cuda_takes_the_cpu_and_says_why(monkeypatch: pytest.Monkey
     assert "built without CUDA" in provider.reason
 
 
-def test_demanded_cuda_that_is_not_live_fails_loudly(
-    tiny_folder: Path, cuda_in_name_only: list[Any]
-) -> None:
+def test_demanded_cuda_that_is_not_live_fails_loudly(tiny_folder: Path, cuda_in_name_only: list[Any]) -> None:
     with pytest.raises(DeviceMissing, match="not live"):
         Classifier.open(tiny_folder, device="cuda")
     assert cuda_in_name_only[0][0][0] == "CUDAExecutionProvider"

@@ -46,9 +46,7 @@ def test_one_bit_is_black_or_white() -> None:
     assert np.array_equal(imaging.read(radiographs.png(halves, "1"), size=SIZE).pixels, halves)
 
 
-@pytest.mark.parametrize(
-    ("mode", "bits"), [("L", 8), ("16 bit", 16), ("12 bit", 12)]
-)
+@pytest.mark.parametrize(("mode", "bits"), [("L", 8), ("16 bit", 16), ("12 bit", 12)])
 def test_significant_bits_are_told(mode: Any, bits: int) -> None:
     assert imaging.read(radiographs.png(RAMP, mode), size=SIZE).bits == bits
 

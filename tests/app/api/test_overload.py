@@ -1,0 +1,122 @@
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.settings import Settings
+from tests.app.live import Gate, Live, gated, running, wait_until
+
+
+def test_beyond_the_queue_it_is_429_with_a_time_to_come_back_while_health_answers(
+    gated_live: tuple[Live, Gate], film: bytes
+) -> None:
+    live, gate = gated_live
+    gate.close()
+    with ThreadPoolExecutor(3) as pool:
+        accepted = [pool.submit(live.predict, film) for _ in range(3)]
+        wait_until(lambda: live.service.admission.taken == 3, "three films are under way")
+        for route in ("/predict", "/explain"):
+            refused = live.client.post(route, files={"file": film})
+            assert (refused.status_code, refused.json()["code"]) == (429, "overloaded")
+            assert int(refused.headers["retry-after"]) >= 1
+        assert live.client.get("/health/live").status_code == 200
+        assert live.client.get("/health/ready").status_code == 200
+        assert "pneumoscope_in_flight 4.0" in live.client.get("/metrics").text
+        gate.open()
+        assert [future.result().status_code for future in accepted] == [200, 200, 200]
+    assert live.predict(film).status_code == 200
+
+
+def test_a_refused_upload_is_answered_before_it_is_sent(gated_live: tuple[Live, Gate], film: bytes) -> None:
+    live, gate = gated_live
+    gate.close()
+    with ThreadPoolExecutor(3) as pool:
+        accepted = [pool.submit(live.predict, film) for _ in range(3)]
+        wait_until(lambda: live.service.admission.taken == 3, "three films are under way")
+        with connection(live) as client:
+            client.sendall(head(length=1_000_000) + b"--x\r\n")
+            assert client.recv(65536).startswith(b"HTTP/1.1 429 ")
+        gate.open()
+        assert [future.result().status_code for future in accepted] == [200, 200, 200]
+
+
+def test_a_client_that_goes_away_frees_its_place(gated_live: tuple[Live, Gate], film: bytes) -> None:
+    live, gate = gated_live
+    gate.close()
+    for _ in range(5):  # more than there are places
+        with connection(live) as client:
+            client.sendall(form(film))
+            wait_until(lambda: live.service.admission.taken == 1, "the film is under way")
+        wait_until(lambda: live.service.admission.taken == 0, "its place is free again")
+    assert live.service.batcher.depth == 0
+    gate.open()
+    assert live.predict(film).status_code == 200
+
+
+def test_an_upload_that_stalls_is_a_408(tiny_folder: Path, film: bytes) -> None:
+    with running(Settings(model_dir=tiny_folder, upload_timeout_s=0.3)) as live, connection(live) as client:
+        client.sendall(form(film)[:-10])
+        answer = client.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"upload-too-slow" in answer
+        assert live.service.admission.taken == 0
+        assert live.predict(film).status_code == 200
+
+
+def test_a_client_that_vanishes_while_sending_leaves_nothing_behind(live: Live, film: bytes) -> None:
+    with connection(live) as client:
+        client.sendall(form(film)[:-10])
+        wait_until(lambda: live.service.admission.taken == 1, "the upload is under way")
+    wait_until(lambda: live.service.admission.taken == 0, "its place is free again")
+    assert live.predict(film).status_code == 200
+
+
+def test_a_slow_upload_takes_no_place_from_health_or_others(tiny_folder: Path, film: bytes) -> None:
+    with running(Settings(model_dir=tiny_folder, max_queue=2)) as live, connection(live) as client:
+        client.sendall(form(film)[:-10])
+        wait_until(lambda: live.service.admission.taken == 1, "the upload is under way")
+        assert live.predict(film).status_code == 200
+        client.sendall(form(film)[-10:])
+        assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("xray.test", 200),
+        ("xray.test:8000", 200),
+        ("a.ward.test", 200),
+        ("ward.test", 400),
+        ("evil.test", 400),
+    ],
+)
+def test_only_trusted_hosts_are_answered(tiny_folder: Path, host: str, status: int) -> None:
+    classifier, _ = gated(tiny_folder)
+    settings = Settings(model_dir=tiny_folder, trusted_hosts=("xray.test", "*.ward.test"))
+    with running(settings, classifier) as live:
+        answer = live.client.get("/health/live", headers={"Host": host})
+    assert answer.status_code == status
+    if status == 400:
+        assert answer.json()["code"] == "host-refused"
+
+
+def connection(live: Live) -> socket.socket:
+    url = httpx.URL(live.url)
+    client = socket.create_connection((url.host, url.port or 80), timeout=30)
+    return client
+
+
+def head(length: int) -> bytes:
+    return (
+        b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+        b"Content-Length: %d\r\n\r\n" % length
+    )
+
+
+def form(film: bytes) -> bytes:
+    body = (
+        b'--x\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n' + film + b"\r\n--x--\r\n"
+    )
+    return head(len(body)) + body

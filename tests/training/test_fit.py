@@ -1,0 +1,193 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from rich.console import Console
+
+from training import fit as fitting
+from training.dataset import Dataset
+from training.fit import RunError, fit, partition, plan, predict_logits
+from training.recipe import Recipe, Stage
+
+Steps = Callable[[int | None], list[np.ndarray[Any, Any]]]
+
+
+@pytest.fixture
+def console() -> Console:
+    return Console(quiet=True)
+
+
+def test_nobody_is_in_two_parts(films: Dataset, recipe: Recipe) -> None:
+    parts = partition(films, recipe)
+    patients = [set(part.patients) for part in (parts.learn, parts.monitor, parts.held_out)]
+    assert sum(map(len, patients)) == len(set.union(*patients))
+    assert len(parts.learn) + len(parts.monitor) + len(parts.held_out) == len(films)
+    assert all(set(part.labels) == {0, 1} for part in (parts.learn, parts.monitor, parts.held_out))
+
+
+def test_the_same_seed_holds_the_same_films_out(films: Dataset, recipe: Recipe) -> None:
+    first, second = partition(films, recipe), partition(films, recipe)
+    assert first.held_out.films == second.held_out.films
+    assert first.monitor.films == second.monitor.films
+
+
+def test_a_run_learns_then_fine_tunes_and_writes_its_folder(
+    films: Dataset, recipe: Recipe, console: Console, tmp_path: Path
+) -> None:
+    network = fit(films, recipe, tmp_path / "run", console)
+    history = json.loads((tmp_path / "run" / "history.json").read_text())
+    assert [(entry["phase"], entry["size"]) for entry in history][:4] == [
+        ("learn", 32),
+        ("learn", 32),
+        ("learn", 48),
+        ("fine-tune", 48),
+    ]
+    assert all(np.isfinite([entry["loss"], entry["monitor_loss"]]).all() for entry in history)
+    assert Recipe.of_run(tmp_path / "run") == recipe
+    assert not (tmp_path / "run" / "checkpoint.npz").exists()
+    saved = keras.saving.load_model(tmp_path / "run" / "model.keras", compile=False)
+    assert saved.input_shape == (None, 48, 48, 1)
+    pixels = films.resized(48)[:3]
+    assert np.allclose(predict_logits(saved, pixels), predict_logits(network, pixels), atol=1e-5)
+
+
+def test_fine_tuning_moves_the_top_layers_alone(
+    films: Dataset, recipe: Recipe, console: Console, tmp_path: Path
+) -> None:
+    learnt = fit(films, recipe.model_copy(update={"fine_tune_epochs": 0}), tmp_path / "a", console)
+    tuned = fit(films, recipe, tmp_path / "b", console)
+
+    def same(layer: str) -> bool:
+        pairs = zip(learnt.get_layer(layer).weights, tuned.get_layer(layer).weights, strict=True)
+        return all(
+            np.allclose(keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b), atol=1e-6)
+            for a, b in pairs
+        )
+
+    assert same("first")
+    assert same("norm")
+    assert not same("second")
+    assert not same("logits")
+
+
+@pytest.mark.parametrize("kill_at", [3, 9, 14])
+def test_a_killed_run_goes_on_at_its_checkpoint(
+    films: Dataset,
+    recipe: Recipe,
+    console: Console,
+    tmp_path: Path,
+    count_steps: Steps,
+    monkeypatch: pytest.MonkeyPatch,
+    kill_at: int,
+) -> None:
+    steps = count_steps(None)
+    fit(films, recipe, tmp_path / "whole", console)
+    assert len(steps) > kill_at
+    monkeypatch.setattr(fitting, "CHECKPOINT_SECONDS", 0)
+    before = count_steps(kill_at)
+    with pytest.raises(KeyboardInterrupt):
+        fit(films, recipe, tmp_path / "killed", console)
+    after = count_steps(None)
+    fit(films, recipe, tmp_path / "killed", console)
+    assert len(before) + len(after) == len(steps)
+    assert all(np.array_equal(a, b) for a, b in zip([*before, *after], steps, strict=True))
+    whole, killed = (
+        json.loads((tmp_path / name / "history.json").read_text()) for name in ("whole", "killed")
+    )
+    for left, right in zip(whole, killed, strict=True):
+        assert (left["epoch"], left["phase"]) == (right["epoch"], right["phase"])
+        assert left["learning_rate"] == pytest.approx(right["learning_rate"])
+
+
+def test_a_checkpoint_is_due_within_ten_minutes() -> None:
+    assert fitting.CHECKPOINT_SECONDS <= 600
+
+
+def test_a_finished_run_is_not_trained_again(
+    films: Dataset, recipe: Recipe, console: Console, tmp_path: Path, count_steps: Steps
+) -> None:
+    fit(films, recipe, tmp_path, console)
+    steps = count_steps(None)
+    fit(films, recipe, tmp_path, console)
+    assert steps == []
+
+
+def test_a_folder_of_another_recipe_is_refused(
+    films: Dataset, recipe: Recipe, console: Console, tmp_path: Path
+) -> None:
+    recipe.save(tmp_path)
+    with pytest.raises(RunError, match="another recipe"):
+        fit(films, recipe.model_copy(update={"seed": 9}), tmp_path, console)
+
+
+def test_no_gain_lowers_the_rate_and_stops_early(
+    films: Dataset, recipe: Recipe, console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = fitting._judge
+    losses = iter([1.0] * 3 + [0.5] + [0.9] * 20)
+
+    def judged(*arguments: Any) -> dict[str, Any]:
+        return original(*arguments) | {"monitor_loss": next(losses)}
+
+    monkeypatch.setattr(fitting, "_judge", judged)
+    stopping = recipe.model_copy(update={"fine_tune_epochs": 10, "patience": 3})
+    fit(films, stopping, tmp_path, console)
+    tuning = [
+        entry for entry in json.loads((tmp_path / "history.json").read_text()) if entry["phase"] == "fine-tune"
+    ]
+    assert len(tuning) == 4
+    assert tuning[-1]["learning_rate"] < tuning[0]["learning_rate"]
+
+
+@pytest.mark.parametrize("balance", ["none", "weights", "oversample"])
+def test_balancing_shows_both_classes_as_asked(
+    films: Dataset, recipe: Recipe, console: Console, tmp_path: Path, count_steps: Steps, balance: str
+) -> None:
+    few_normal = films.subset(np.flatnonzero((films.labels == 1) | (np.arange(len(films)) % 2 == 0)))
+    steps = count_steps(None)
+    short = recipe.model_copy(
+        update={"balance": balance, "stages": (Stage(size=32, epochs=1, batch_size=4),), "fine_tune_epochs": 0}
+    )
+    fit(few_normal, short, tmp_path, console)
+    share = np.concatenate(steps)[:, 0].mean()
+    learnt = partition(few_normal, short).learn.labels.mean()
+    assert share == pytest.approx(0.5 if balance == "oversample" else learnt, abs=0.08)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
+def test_both_optimisers_train(
+    films: Dataset, recipe: Recipe, console: Console, tmp_path: Path, optimizer: str
+) -> None:
+    fit(films, recipe.model_copy(update={"optimizer": optimizer}), tmp_path, console)
+    history = json.loads((tmp_path / "history.json").read_text())
+    assert all(np.isfinite(entry["loss"]) for entry in history)
+
+
+def test_the_plan_goes_through_the_stages_and_ends_with_fine_tuning() -> None:
+    recipe = Recipe(
+        stages=(Stage(size=64, epochs=2, batch_size=10), Stage(size=96, epochs=1, batch_size=20)),
+        fine_tune_epochs=2,
+    )
+    schedule = plan(recipe, films_an_epoch=100)
+    assert [(e.phase, e.size, e.steps, e.first_step) for e in schedule] == [
+        ("learn", 64, 10, 0),
+        ("learn", 64, 10, 10),
+        ("learn", 96, 5, 20),
+        ("fine-tune", 224, 5, 25),
+        ("fine-tune", 224, 5, 30),
+    ]
+
+
+@pytest.mark.parametrize("text", ["64", "64x", "64x2x3x4", "axb"])
+def test_a_stage_that_cannot_be_read_says_what_it_should_be(text: str) -> None:
+    with pytest.raises(ValueError, match="SIZExEPOCHS"):
+        Stage.parse(text)
+
+
+def test_a_stage_is_read_from_words() -> None:
+    assert Stage.parse("224x2x16") == Stage(size=224, epochs=2, batch_size=16)
+    assert Stage.parse("64x14") == Stage(size=64, epochs=14)

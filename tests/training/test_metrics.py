@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+from sklearn import metrics as reference
+
+from training.metrics import (
+    Scored,
+    brier_score,
+    calibration_error,
+    choose_threshold,
+    evaluate,
+    resample,
+    sensitivity_bounds,
+)
+
+
+def scored(seed: int = 0, count: int = 600, *, gap: float = 2.0, per_patient: int = 1) -> Scored:
+    random = np.random.default_rng(seed)
+    labels = (random.random(count) < 0.7).astype(np.int64)
+    logits = gap * (2 * labels - 1) + random.normal(size=count)
+    scores = np.round(1 / (1 + np.exp(-logits)), 2)  # rounded, so that there are ties
+    kinds = np.where(labels == 1, np.where(random.random(count) < 0.6, "bacterial", "viral"), "normal")
+    return Scored(labels, scores, np.arange(count) // per_patient, kinds)
+
+
+def test_every_figure_is_what_scikit_learn_says() -> None:
+    films = scored()
+    found = evaluate(films, 0.4)
+    called = films.scores >= 0.4
+    assert found.accuracy.value == pytest.approx(reference.accuracy_score(films.labels, called))
+    assert found.sensitivity.value == pytest.approx(reference.recall_score(films.labels, called))
+    assert found.specificity.value == pytest.approx(reference.recall_score(films.labels, called, pos_label=0))
+    assert found.precision.value == pytest.approx(reference.precision_score(films.labels, called))
+    assert found.f1.value == pytest.approx(reference.f1_score(films.labels, called))
+    assert found.auc.value == pytest.approx(reference.roc_auc_score(films.labels, films.scores))
+    assert found.average_precision.value == pytest.approx(
+        reference.average_precision_score(films.labels, films.scores)
+    )
+    matrix = reference.confusion_matrix(films.labels, called).ravel().tolist()
+    assert matrix == [
+        found.true_negatives,
+        found.false_positives,
+        found.false_negatives,
+        found.true_positives,
+    ]
+    viral = films.kinds == "viral"
+    assert found.slices["sensitivity_viral"].value == pytest.approx(called[viral].mean())
+
+
+def test_intervals_hold_the_value_and_widen_when_films_share_patients() -> None:
+    alone, shared = scored(), scored(per_patient=20)
+    for films in (alone, shared):
+        auc = evaluate(films, 0.5).auc
+        assert auc.low < auc.value < auc.high
+    # Twenty films a patient, all alike: the same films tell much less.
+    random = np.random.default_rng(1)
+    patients = scored(seed=2, count=60)
+    repeated = Scored(*(np.repeat(part, 20) for part in (patients.labels, patients.scores)),
+                      np.repeat(np.arange(60), 20), np.repeat(patients.kinds, 20))  # fmt: skip
+    blind = Scored(repeated.labels, repeated.scores, random.permutation(1200), repeated.kinds)
+    width = {
+        name: evaluate(films, 0.5).sensitivity.high - evaluate(films, 0.5).sensitivity.low
+        for name, films in (("by patient", repeated), ("by film", blind))
+    }
+    assert width["by patient"] > 3 * width["by film"]
+
+
+def test_the_interval_of_a_share_is_about_the_binomial_one() -> None:
+    found = evaluate(scored(count=2000), 0.5).sensitivity
+    positives = int(scored(count=2000).labels.sum())
+    half = 1.96 * np.sqrt(found.value * (1 - found.value) / positives)
+    assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.15)
+
+
+def test_films_of_one_patient_are_drawn_together() -> None:
+    weights = resample(np.array([5, 5, 9, 7, 9]), count=50)
+    assert np.array_equal(weights[:, 0], weights[:, 1])
+    assert np.array_equal(weights[:, 2], weights[:, 4])
+    assert not np.array_equal(weights[:, 0], weights[:, 3])
+
+
+def test_the_threshold_is_the_largest_whose_lower_bound_reaches_the_target() -> None:
+    films = scored()
+    threshold = choose_threshold(films, 0.95)
+    at = evaluate(films, threshold).sensitivity
+    assert at.low >= 0.95
+    higher = np.min(films.scores[films.scores > threshold])
+    next_higher = np.min(films.scores[films.scores > higher])
+    assert evaluate(films, next_higher).sensitivity.low < 0.95
+
+
+def test_the_threshold_lies_between_two_scores_so_that_rounding_moves_no_film() -> None:
+    films = scored()
+    assert np.abs(films.scores - choose_threshold(films, 0.95)).min() > 1e-3
+
+
+def test_the_sweep_agrees_with_the_figures_at_each_threshold() -> None:
+    films = scored(count=120)
+    scores, sensitivity, low, high = sensitivity_bounds(films)
+    for place in (0, 20, 60):
+        found = evaluate(films, scores[place]).sensitivity
+        assert (found.value, found.low, found.high) == pytest.approx(
+            (sensitivity[place], low[place], high[place])
+        )
+
+
+def test_one_class_alone_has_no_figures() -> None:
+    films = scored()
+    with pytest.raises(ValueError, match="both classes"):
+        evaluate(Scored(np.ones_like(films.labels), films.scores, films.groups, films.kinds), 0.5)
+
+
+def test_calibration_error_and_brier_score_know_a_calibrated_model() -> None:
+    random = np.random.default_rng(0)
+    probabilities = random.random(20_000)
+    labels = (random.random(20_000) < probabilities).astype(np.int64)
+    assert calibration_error(labels, probabilities) < 0.02
+    assert calibration_error(labels, probabilities**3) > 0.15
+    assert brier_score(labels, probabilities) == pytest.approx(
+        reference.brier_score_loss(labels, probabilities)
+    )
