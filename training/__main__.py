@@ -17,6 +17,7 @@ from training.recipe import Recipe, Stage
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 console = Console(width=None if sys.stdout.isatty() else 120)
 DEFAULT = Recipe()
+DEFAULT_RUN = Path("runs/resnet50")
 
 
 def _in_words(stages: tuple[Stage, ...]) -> str:
@@ -96,7 +97,7 @@ def fit(
     from training.report import draw_history, table
 
     network = train(films, recipe, run, console)
-    conclusion = conclude(network, films, recipe, run, command=_command(recipe), libraries=_libraries())
+    conclusion = conclude(network, films, recipe, run, command=_command(recipe, run), libraries=_libraries())
     history = json.loads((run / "history.json").read_text())
     draw_history(run / "figures" / "learning_curves.png", history)
     console.print(table(conclusion.evaluation, "Held-out fold", conclusion.threshold.value))
@@ -139,9 +140,18 @@ def evaluate(
     console.print(f"JSON, scores and figures are in {output}.")
 
 
-def _command(recipe: Recipe) -> str:
-    """The command that makes this run, but for where the films and the run's folder are."""
+def _command(recipe: Recipe, run: Path) -> str:
+    """The command that makes this run, but for where the films are; after that of the run it starts from."""
+    earlier = Path(recipe.weights).parent / "calibration.json"
+    if recipe.weights not in ("none", "imagenet") and earlier.is_file():
+        return f"{json.loads(earlier.read_text())['command']} && {_one_command(recipe, run)}"
+    return _one_command(recipe, run)
+
+
+def _one_command(recipe: Recipe, run: Path) -> str:
     words = ["python", "-m", "training", "fit", "--data", "DIR"]
+    if run != DEFAULT_RUN:
+        words += ["--run", str(run)]
     for name, value in recipe:
         if value == getattr(DEFAULT, name):
             continue

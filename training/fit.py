@@ -97,8 +97,9 @@ def fit(films: Dataset, recipe: Recipe, run: Path, console: Console) -> keras.Mo
         The averaged network in float32, at the recipe's input size.
 
     Raises:
-        RunError: `run` holds a run of another recipe.
+        RunError: `run` holds a run of another recipe, or the weights have seen the held-out fold.
     """
+    _check_held_out(recipe)
     _claim(run, recipe)
     if (run / "model.keras").is_file():
         console.print(f"{run} is complete.")
@@ -275,6 +276,19 @@ def predict_logits(network: keras.Model, pixels: npt.NDArray[np.uint8]) -> npt.N
 def _batches(pixels: npt.NDArray[np.uint8], size: int) -> Iterator[npt.NDArray[np.uint8]]:
     for start in range(0, len(pixels), size):
         yield pixels[start : start + size]
+
+
+def _check_held_out(recipe: Recipe) -> None:
+    """Weights of an earlier run must have been learnt without the same fold."""
+    earlier = Path(recipe.weights).parent
+    if recipe.weights in ("none", "imagenet") or not (earlier / "config.json").is_file():
+        return
+    theirs = Recipe.of_run(earlier)
+    if (theirs.folds, theirs.held_out_fold, theirs.seed) != (recipe.folds, recipe.held_out_fold, recipe.seed):
+        raise RunError(
+            f"{recipe.weights} was trained with fold {theirs.held_out_fold} of {theirs.folds} held out (seed "
+            f"{theirs.seed}): give the same, or it has seen the films that it would be judged on."
+        )
 
 
 def _claim(run: Path, recipe: Recipe) -> None:

@@ -5,11 +5,11 @@ const percent = (share) => `${(100 * share).toFixed(share > 0.001 && share < 0.9
 
 const MEANINGS = {
   PNEUMONIA: {
-    label: "Signs of pneumonia",
+    label: "Above the threshold for pneumonia",
     text: "The probability reaches the threshold. A reader should confirm or reject it.",
   },
   NORMAL: {
-    label: "No signs of pneumonia found",
+    label: "Below the threshold for pneumonia",
     text: "The probability stays below the threshold. That does not rule pneumonia out.",
   },
 };

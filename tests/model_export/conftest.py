@@ -22,9 +22,8 @@ def _awake(network: Any, seed: int = 0) -> Any:
     for layer in network.layers:
         if isinstance(layer, layers.BatchNormalization):
             channels = layer.gamma.shape[0]
-            layer.set_weights(
-                [random.uniform(low, high, channels) for low, high in ((0.5, 1), (-0.2, 0.2), (-0.2, 0.2), (0.5, 2))]
-            )
+            ranges = ((0.5, 1), (-0.2, 0.2), (-0.2, 0.2), (0.5, 2))
+            layer.set_weights([random.uniform(low, high, channels) for low, high in ranges])
     return network
 
 

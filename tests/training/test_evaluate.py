@@ -57,7 +57,9 @@ def test_judging_writes_figures_scores_and_pictures(run: Path, films: Dataset, t
     found = judge(open_model(run / "model.keras"), films, tmp_path / "judged")
     written = {path.name for path in (tmp_path / "judged").iterdir()}
     assert written == FIGURES | {"metrics.json", "scores.csv"}
-    assert json.loads((tmp_path / "judged" / "metrics.json").read_text()) == json.loads(found.model_dump_json())
+    assert json.loads((tmp_path / "judged" / "metrics.json").read_text()) == json.loads(
+        found.model_dump_json()
+    )
     lines = (tmp_path / "judged" / "scores.csv").read_text().splitlines()
     assert lines[0] == "path,label,probability"
     assert len(lines) == len(films) + 1

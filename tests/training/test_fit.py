@@ -124,6 +124,17 @@ def test_a_folder_of_another_recipe_is_refused(
         fit(films, recipe.model_copy(update={"seed": 9}), tmp_path, console)
 
 
+def test_weights_that_have_seen_the_held_out_fold_are_refused(
+    films: Dataset, recipe: Recipe, console: Console, tmp_path: Path
+) -> None:
+    fit(films, recipe, tmp_path / "first", console)
+    onwards = recipe.model_copy(update={"weights": str(tmp_path / "first" / "model.keras")})
+    with pytest.raises(RunError, match="fold 0 of 3 held out"):
+        fit(films, onwards.model_copy(update={"held_out_fold": 1}), tmp_path / "leak", console)
+    fit(films, onwards, tmp_path / "second", console)
+    assert (tmp_path / "second" / "model.keras").is_file()
+
+
 def test_no_gain_lowers_the_rate_and_stops_early(
     films: Dataset, recipe: Recipe, console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,7 +148,9 @@ def test_no_gain_lowers_the_rate_and_stops_early(
     stopping = recipe.model_copy(update={"fine_tune_epochs": 10, "patience": 3})
     fit(films, stopping, tmp_path, console)
     tuning = [
-        entry for entry in json.loads((tmp_path / "history.json").read_text()) if entry["phase"] == "fine-tune"
+        entry
+        for entry in json.loads((tmp_path / "history.json").read_text())
+        if entry["phase"] == "fine-tune"
     ]
     assert len(tuning) == 4
     assert tuning[-1]["learning_rate"] < tuning[0]["learning_rate"]
@@ -150,7 +163,11 @@ def test_balancing_shows_both_classes_as_asked(
     few_normal = films.subset(np.flatnonzero((films.labels == 1) | (np.arange(len(films)) % 2 == 0)))
     steps = count_steps(None)
     short = recipe.model_copy(
-        update={"balance": balance, "stages": (Stage(size=32, epochs=1, batch_size=4),), "fine_tune_epochs": 0}
+        update={
+            "balance": balance,
+            "stages": (Stage(size=32, epochs=1, batch_size=4),),
+            "fine_tune_epochs": 0,
+        }
     )
     fit(few_normal, short, tmp_path, console)
     share = np.concatenate(steps)[:, 0].mean()

@@ -56,9 +56,7 @@ def test_the_same_seed_gives_the_same_folds_in_any_order_and_folder() -> None:
     films = many(1)
     fold = folds.split(films, 5, seed=3)
     order = np.random.default_rng(0).permutation(len(films))
-    moved = [
-        replace(films[i], path=Path("/elsewhere") / films[i].path.name) for i in order
-    ]
+    moved = [replace(films[i], path=Path("/elsewhere") / films[i].path.name) for i in order]
     assert np.array_equal(folds.split(moved, 5, seed=3), fold[order])
     assert not np.array_equal(folds.split(films, 5, seed=4), fold)
 

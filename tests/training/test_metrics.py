@@ -54,8 +54,12 @@ def test_intervals_hold_the_value_and_widen_when_films_share_patients() -> None:
     # Twenty films a patient, all alike: the same films tell much less.
     random = np.random.default_rng(1)
     patients = scored(seed=2, count=60)
-    repeated = Scored(*(np.repeat(part, 20) for part in (patients.labels, patients.scores)),
-                      np.repeat(np.arange(60), 20), np.repeat(patients.kinds, 20))  # fmt: skip
+    repeated = Scored(
+        np.repeat(patients.labels, 20),
+        np.repeat(patients.scores, 20),
+        np.repeat(np.arange(60), 20),
+        np.repeat(patients.kinds, 20),
+    )
     blind = Scored(repeated.labels, repeated.scores, random.permutation(1200), repeated.kinds)
     width = {
         name: evaluate(films, 0.5).sensitivity.high - evaluate(films, 0.5).sensitivity.low

@@ -51,7 +51,7 @@ def choose(page: Page, content: bytes, name: str = "film.jpg") -> None:
 def test_a_film_is_judged_and_its_heat_map_fades_with_the_slider(page: Page, live: Live) -> None:
     answer = live.predict(FILM).json()
     choose(page, FILM)
-    expect(page.locator("#label")).to_have_text("Signs of pneumonia")
+    expect(page.locator("#label")).to_have_text("Above the threshold for pneumonia")
     expect(page.locator("#percent")).to_have_text(f"{100 * answer['probability']:.1f} %")
     expect(page.locator("#mark-text")).to_contain_text("threshold 40.0 %")
     overlay = page.locator("#overlay")
@@ -67,7 +67,7 @@ def test_a_film_is_judged_and_its_heat_map_fades_with_the_slider(page: Page, liv
 def test_the_page_never_calls_a_film_healthy(page: Page) -> None:
     noise = np.random.default_rng(0).integers(40, 80, (64, 64))
     choose(page, radiographs.png(noise.astype(np.uint8)))
-    expect(page.locator("#label")).to_have_text("No signs of pneumonia found")
+    expect(page.locator("#label")).to_have_text("Below the threshold for pneumonia")
     expect(page.locator("#meaning")).to_contain_text("does not rule pneumonia out")
     assert "healthy" not in page.locator("body").inner_text().lower()
 
