@@ -44,9 +44,9 @@ def _load(data: Path, split: str) -> Any:
 @app.command()
 def fit(
     data: Data,
-    run: Annotated[Path, typer.Option(help="Folder of the run; an unfinished run there goes on.")] = Path(
-        "runs/resnet50"
-    ),
+    run: Annotated[
+        Path, typer.Option(help="Folder of the run; an unfinished run there goes on.")
+    ] = DEFAULT_RUN,
     architecture: Annotated[str, typer.Option(help="Network of the registry.")] = DEFAULT.architecture,
     weights: Annotated[str, typer.Option(help="none, imagenet, or a weights file.")] = DEFAULT.weights,
     input_size: Annotated[int, typer.Option(help="Side of the films that the network is for.")] = 224,

@@ -83,7 +83,8 @@ def partition(films: Dataset, recipe: Recipe) -> Partition:
     fold = folds.split(films.films, recipe.folds, recipe.seed)
     held_out = fold == recipe.held_out_fold
     rest = films.subset(~held_out)
-    parts = max(2, round(1 / recipe.monitor_share))
+    patients = min(len(np.unique(rest.patients[rest.labels == label])) for label in (0, 1))
+    parts = max(2, min(round(1 / recipe.monitor_share), patients))
     watched = folds.split(rest.films, parts, recipe.seed + 1) == 0
     return Partition(rest.subset(~watched), rest.subset(watched), films.subset(held_out))
 

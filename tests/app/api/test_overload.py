@@ -50,7 +50,7 @@ def test_a_client_that_goes_away_frees_its_place(gated_live: tuple[Live, Gate], 
             client.sendall(form(film))
             wait_until(lambda: live.service.admission.taken == 1, "the film is under way")
         wait_until(lambda: live.service.admission.taken == 0, "its place is free again")
-    assert live.service.batcher.depth == 0
+    wait_until(lambda: live.service.batcher.depth == 0, "no film of theirs waits")
     gate.open()
     assert live.predict(film).status_code == 200
 

@@ -12,6 +12,8 @@ from tests import radiographs
 from tests.app.live import Live, running
 from tests.app.web.browser import chromium, executable
 
+expect.set_options(timeout=30_000)
+
 pytestmark = pytest.mark.skipif(executable() is None, reason="needs Chromium: apt-get install chromium")
 
 FILM = radiographs.jpeg(radiographs.draw(seed=1, opacity=True) // 2 + 110)  # PNEUMONIA to the tiny model
