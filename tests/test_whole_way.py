@@ -69,7 +69,7 @@ def test_the_trained_network_is_served_as_exported(exported: Path) -> None:
     assert answer["subtypes"]["bacterial"] + answer["subtypes"]["viral"] == pytest.approx(
         answer["probability"], abs=1e-4
     )
-    assert manifest["architecture"] == "resnet50"
+    assert manifest["manifest"]["architecture"] == "resnet50"
     assert "python -m training fit" in json.dumps(manifest)
     assert picture.headers["content-type"] == "image/png"
 
