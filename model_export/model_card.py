@@ -149,6 +149,10 @@ def _parity(parity: Parity, int8: Int8Parity | None) -> str:
             f"{int8.labels_changed:.2%} of labels changed, each file at its own threshold"
             + ("." if int8.holds else ": too far apart, so it is not shipped.")
         )
+        lines.append(
+            "- The calibration was fitted in single precision; how well int8's probabilities are calibrated was "
+            "not measured."
+        )
     return "\n".join(lines)
 
 

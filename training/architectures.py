@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 from keras import layers
 
 PNEUMONIA, BACTERIAL = 0, 1
@@ -109,8 +108,3 @@ def _load(model: keras.Model, path: Path) -> None:
             model.load_weights(path)
     except (ValueError, OSError, KeyError) as error:
         raise WeightsError(f"{path} does not fit the network {model.name}: {error}") from error
-
-
-def count_parameters(model: keras.Model) -> int:
-    """Number of weights, trainable or not."""
-    return int(sum(np.prod(weight.shape) for weight in model.weights))
