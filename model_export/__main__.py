@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
 
 if TYPE_CHECKING:
     from model_export.export import Films
@@ -62,13 +61,10 @@ def export(
 
 def _films(data: Path, recipe: "Recipe | None") -> "Films":
     from model_export.export import Films
-    from training import dataset
     from training.fit import partition
+    from training.reading import read_films
 
-    found = dataset.find_films(data)
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("reading films", total=len(found))
-        films = dataset.load(found, lambda: progress.advance(task))
+    films = read_films(data, console)
     if recipe is None:
         return Films(held_out=films, known=films)
     parts = partition(films, recipe)

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
 
 from training.recipe import Recipe, Stage
 
@@ -32,13 +31,10 @@ def _quiet() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
-def _load(data: Path, split: str) -> Any:
-    from training import dataset
+def _load(data: Path, split: str = "train") -> Any:
+    from training.reading import read_films
 
-    films = dataset.find_films(data, split)
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("reading films", total=len(films))
-        return dataset.load(films, lambda: progress.advance(task))
+    return read_films(data, console, split)
 
 
 @app.command()
@@ -58,9 +54,12 @@ def fit(
         int, typer.Option(help="Fold that is never trained on.")
     ] = DEFAULT.held_out_fold,
     seed: Annotated[int, typer.Option(help="Same seed, same folds and order.")] = DEFAULT.seed,
+    trial: Annotated[int, typer.Option(help="Another start, order and augmentation on the same folds.")] = (
+        DEFAULT.trial
+    ),
     optimizer: Annotated[str, typer.Option(help="adam or rmsprop.")] = DEFAULT.optimizer,
     learning_rate: Annotated[float, typer.Option(help="Peak of phase 1.")] = DEFAULT.learning_rate,
-    balance: Annotated[str, typer.Option(help="none, weights or oversample.")] = DEFAULT.balance,
+    balance: Annotated[str, typer.Option(help="none, weights, oversample or style.")] = DEFAULT.balance,
     augmentation: Annotated[str, typer.Option(help="none, light, medium or strong.")] = DEFAULT.augmentation,
     flip: Annotated[bool, typer.Option(help="Mirror half of the films.")] = DEFAULT.flip,
     label_smoothing: Annotated[
@@ -69,6 +68,16 @@ def fit(
     kind_weight: Annotated[
         float, typer.Option(help="Weight of bacterial against viral in the loss.")
     ] = DEFAULT.kind_weight,
+    consistency: Annotated[
+        float, typer.Option(help="Weight of holding two views of a film together; 0: one view.")
+    ] = DEFAULT.consistency,
+    mixup: Annotated[float, typer.Option(help="How much films are mixed; 0: not.")] = DEFAULT.mixup,
+    soft_labels: Annotated[
+        str, typer.Option(help="File of `teach`: learn from its probabilities too.")
+    ] = DEFAULT.soft_labels,
+    soft_share: Annotated[
+        float, typer.Option(help="Share of the soft labels in the target.")
+    ] = DEFAULT.soft_share,
     averaging: Annotated[float, typer.Option(help="Momentum of the weight average.")] = DEFAULT.averaging,
     fine_tune_layers: Annotated[int, typer.Option(help="Top layers of phase 2.")] = DEFAULT.fine_tune_layers,
     fine_tune_epochs: Annotated[int, typer.Option(help="At most this many; 0 leaves it out.")] = (
@@ -90,7 +99,7 @@ def fit(
     """Train a network, calibrate it on the fold it never saw, and draw its figures."""
     choices = {name: value for name, value in locals().items() if name in Recipe.model_fields}
     recipe = Recipe(**choices | {"stages": tuple(Stage.parse(text) for text in stages.split(","))})
-    films = _load(data, "train")
+    films = _load(data)
 
     from training.evaluate import conclude
     from training.fit import fit as train
@@ -138,6 +147,42 @@ def evaluate(
     evaluation = judge(judged, films, output)
     console.print(table(evaluation, f"{judged.name} on {split}", judged.threshold))
     console.print(f"JSON, scores and figures are in {output}.")
+
+
+@app.command()
+def ablate(
+    data: Data,
+    variants: Annotated[str, typer.Option(help="Names, comma-separated; all if not given.")] = "",
+    held_out: Annotated[str, typer.Option(help="Folds to hold out, one a run.")] = "0,1",
+    trials: Annotated[int, typer.Option(help="Runs of each with another start.")] = 1,
+    architecture: Annotated[str, typer.Option(help="Network that ranks the choices.")] = "small_resnet",
+    precision: Annotated[str, typer.Option(help="As for `fit`.")] = DEFAULT.precision,
+    folder: Annotated[Path, typer.Option(help="Folder of the runs; finished ones are kept.")] = Path(
+        "runs/ablations"
+    ),
+) -> None:
+    """Train with one choice changed at a time and compare, on the hard films too; goes on after a kill."""
+    from training.ablate import BASE, VARIANTS, run_variant, save_table
+
+    names = variants.split(",") if variants else list(VARIANTS)
+    unknown = set(names) - set(VARIANTS)
+    if unknown:
+        raise ValueError(
+            f"There is no variant {', '.join(sorted(unknown))}; there are {', '.join(VARIANTS)}."
+        )
+    films = _load(data)
+    base = BASE.model_validate(BASE.model_dump() | {"architecture": architecture, "precision": precision})
+    for trial in range(trials):
+        for fold in map(int, held_out.split(",")):
+            for name in names:
+                recipe = base.model_copy(update={"held_out_fold": fold, "trial": trial})
+                row = run_variant(films, name, recipe, folder, console)
+                figures = row.evaluation
+                console.print(
+                    f"{name}, fold {fold}, trial {trial}: AUC {figures.auc.value:.4f}, {row.seconds:.0f} s"
+                )
+                save_table(folder, folder / "table.md")
+    console.print(f"The table is in {folder / 'table.md'}.")
 
 
 def _command(recipe: Recipe, run: Path) -> str:

@@ -44,9 +44,40 @@ def _resnet50(weights: str | None, inputs: Any) -> Any:
     return keras.applications.ResNet50(include_top=False, weights=weights, input_tensor=inputs).output
 
 
+def _scale11(films: Any) -> Any:
+    """Grey levels → one channel from −1 to 1."""
+    return layers.Rescaling(1 / 127.5, offset=-1.0, name="normalise", dtype="float32")(films)
+
+
+def _small_resnet(weights: str | None, inputs: Any) -> Any:
+    """Eighteen layers of basic blocks at three eighths of the usual width, 1.6 million parameters.
+
+    What ranks choices of training on two CPU cores, where a ResNet50 would take days.
+    """
+    if weights:
+        raise WeightsError("small_resnet has no published weights.")
+    x = _normed(inputs, 24, 7, 2)
+    x = layers.MaxPooling2D(3, 2, padding="same")(layers.ReLU()(x))
+    for stage, width in enumerate((24, 48, 96, 192)):
+        for block in range(2):
+            stride = 2 if stage and not block else 1
+            straight = x if stride == 1 else _normed(x, width, 1, stride)
+            inner = layers.ReLU()(_normed(x, width, 3, stride))
+            x = layers.ReLU()(layers.Add()([straight, _normed(inner, width, 3, 1)]))
+    return x
+
+
+def _normed(x: Any, width: int, size: int, stride: int) -> Any:
+    x = layers.Conv2D(width, size, stride, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
+    return layers.BatchNormalization(momentum=0.9)(x)
+
+
 ARCHITECTURES = {
     architecture.name: architecture
-    for architecture in (Architecture("resnet50", normalise=_caffe, trunk=_resnet50),)
+    for architecture in (
+        Architecture("resnet50", normalise=_caffe, trunk=_resnet50),
+        Architecture("small_resnet", normalise=_scale11, trunk=_small_resnet),
+    )
 }
 
 

@@ -7,8 +7,8 @@ Reads the public layout (`DIR/train/NORMAL`, `DIR/train/PNEUMONIA`, `DIR/test/â€
 import csv
 import hashlib
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -49,10 +49,14 @@ class Film:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Films with their pixels: uint8, [films, size, size], 0 black, in the order of `films`."""
+    """Films with their pixels: uint8, [films, size, size], 0 black, in the order of `films`.
+
+    `slices`: masks, bool [films], of the films that are also judged by themselves (`training.slices`).
+    """
 
     films: tuple[Film, ...]
     pixels: Pixels
+    slices: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.films)
@@ -75,7 +79,8 @@ class Dataset:
     def subset(self, chosen: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> "Dataset":
         """The films at `chosen` (a mask or indices)."""
         indices = np.arange(len(self))[chosen]
-        return Dataset(tuple(self.films[i] for i in indices), self.pixels[indices])
+        slices = {name: mask[indices] for name, mask in self.slices.items()}
+        return Dataset(tuple(self.films[i] for i in indices), self.pixels[indices], slices)
 
     def resized(self, size: int) -> Pixels:
         """Pixels at another side: uint8, [films, size, size]."""

@@ -11,11 +11,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import keras
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from sklearn.metrics import roc_auc_score
@@ -24,7 +25,7 @@ from training import folds
 from training.architectures import PNEUMONIA, build, freeze_all_but_top
 from training.augmentation import STRENGTHS, Augmentation
 from training.dataset import Dataset
-from training.losses import balanced_class_weights, head_loss, targets_of
+from training.losses import balanced_class_weights, head_loss, mix, style_weights, targets_of
 from training.recipe import Recipe, Stage
 
 CHECKPOINT_SECONDS = 300
@@ -105,7 +106,7 @@ def fit(films: Dataset, recipe: Recipe, run: Path, console: Console) -> keras.Mo
     if (run / "model.keras").is_file():
         console.print(f"{run} is complete.")
         return keras.saving.load_model(run / "model.keras", compile=False)
-    keras.utils.set_random_seed(recipe.seed)
+    keras.utils.set_random_seed(recipe.seed + 1000 * recipe.trial)
     keras.mixed_precision.set_global_policy(recipe.precision)
     try:
         network = _train(partition(films, recipe), recipe, run, console)
@@ -123,6 +124,12 @@ def _train(parts: Partition, recipe: Recipe, run: Path, console: Console) -> Wei
     network = build(recipe.architecture, weights=recipe.weights, dropout=recipe.dropout)
     schedule = plan(recipe, _films_an_epoch(parts.learn, recipe))
     targets = targets_of(parts.learn)
+    if recipe.soft_labels != "none":
+        soft = SoftLabels.load(Path(recipe.soft_labels), recipe).of(parts.learn)
+        targets[:, PNEUMONIA] += recipe.soft_share * (soft - targets[:, PNEUMONIA])
+    weights = (
+        style_weights(parts.learn) if recipe.balance == "style" else np.ones(len(parts.learn), np.float32)
+    )
     saved = _restore(run)
     state = saved.state if saved else State(0, [], network.get_weights())
     if saved:
@@ -167,8 +174,12 @@ def _train(parts: Partition, recipe: Recipe, run: Path, console: Console) -> Wei
                 batch = order[step * epoch.batch_size : (step + 1) * epoch.batch_size]
                 if epoch.phase == "learn":
                     trainer.optimizer.learning_rate = _learning_rate(recipe, schedule, state.step)
-                films = pixels[batch][..., None].astype(np.float32)
-                logs = trainer.train_on_batch(films, targets[batch], return_dict=True)
+                shown = pixels[batch][..., None].astype(np.float32)
+                asked, weigh = targets[batch], weights[batch]
+                if recipe.mixup:
+                    rng = np.random.default_rng((recipe.seed, recipe.trial, state.step))
+                    shown, asked, weigh = mix(shown, asked, weigh, recipe.mixup, rng)
+                logs = trainer.train_on_batch(shown, asked, sample_weight=weigh, return_dict=True)
                 state.step += 1
                 if state.step % AVERAGE_EVERY == 0:
                     _average(state, network, recipe, state.step - epoch.stage_first_step)
@@ -234,6 +245,45 @@ class Watch:
         return list(network.get_weights())
 
 
+class SoftLabels(BaseModel):
+    """Probabilities of pneumonia by film (SHA-256 of its bytes), from teachers that never saw the film.
+
+    `folds`, `held_out_fold`, `seed`: the fold that neither teachers nor pupil may learn from.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    folds: int
+    held_out_fold: int
+    seed: int
+    probabilities: dict[str, float]
+
+    @classmethod
+    def load(cls, path: Path, recipe: Recipe) -> Self:
+        """Read a file of `python -m training teach`.
+
+        Raises:
+            RunError: it is missing or damaged, or its teachers saw the films that `recipe` holds out.
+        """
+        try:
+            soft = cls.model_validate_json(path.read_text())
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path} holds no soft labels: {error}") from error
+        _same_fold(path, soft, recipe)
+        return soft
+
+    def of(self, films: Dataset) -> npt.NDArray[np.float32]:
+        """Those of `films`, float32 [films].
+
+        Raises:
+            RunError: a film has none.
+        """
+        missing = [film.path.name for film in films.films if film.digest not in self.probabilities]
+        if missing:
+            raise RunError(f"{len(missing)} films have no soft label, {missing[0]} among them.")
+        return np.array([self.probabilities[film.digest] for film in films.films], np.float32)
+
+
 def plan(recipe: Recipe, films_an_epoch: int) -> list[Epoch]:
     """Every epoch of the run in order."""
     last = Stage(
@@ -284,10 +334,13 @@ def _check_held_out(recipe: Recipe) -> None:
     earlier = Path(recipe.weights).parent
     if recipe.weights in ("none", "imagenet") or not (earlier / "config.json").is_file():
         return
-    theirs = Recipe.of_run(earlier)
+    _same_fold(Path(recipe.weights), Recipe.of_run(earlier), recipe)
+
+
+def _same_fold(source: Path, theirs: "Recipe | SoftLabels", recipe: Recipe) -> None:
     if (theirs.folds, theirs.held_out_fold, theirs.seed) != (recipe.folds, recipe.held_out_fold, recipe.seed):
         raise RunError(
-            f"{recipe.weights} was trained with fold {theirs.held_out_fold} of {theirs.folds} held out (seed "
+            f"{source} was made with fold {theirs.held_out_fold} of {theirs.folds} held out (seed "
             f"{theirs.seed}): give the same, or it has seen the films that it would be judged on."
         )
 
@@ -306,8 +359,14 @@ def _trainer(network: keras.Model, films: Dataset, recipe: Recipe, epoch: Epoch)
     if epoch.phase == "fine-tune":
         freeze_all_but_top(network, recipe.fine_tune_layers)
     inputs = keras.Input((epoch.size, epoch.size, 1), name="films", dtype="float32")
-    augmentation = Augmentation(STRENGTHS[recipe.augmentation], flip=recipe.flip, seed=recipe.seed)
-    trainer = keras.Model(inputs, network(augmentation(inputs)))
+    views = 2 if recipe.consistency else 1
+    augmentation = Augmentation(
+        STRENGTHS[recipe.augmentation], flip=recipe.flip, views=views, seed=recipe.seed + 1000 * recipe.trial
+    )
+    logits = network(augmentation(inputs))
+    if views > 1:
+        logits = keras.ops.transpose(keras.ops.reshape(logits, (views, -1, 2)), (1, 0, 2))
+    trainer = keras.Model(inputs, logits)
     rate = recipe.learning_rate if epoch.phase == "learn" else recipe.fine_tune_learning_rate
     optimizer: Any = (
         keras.optimizers.AdamW(rate, recipe.weight_decay, clipnorm=recipe.clip_norm)
@@ -322,6 +381,7 @@ def _trainer(network: keras.Model, films: Dataset, recipe: Recipe, epoch: Epoch)
         label_smoothing=recipe.label_smoothing,
         kind_weight=recipe.kind_weight,
         class_weights=_class_weights(films, recipe, epoch.phase),
+        consistency=recipe.consistency,
     )
     trainer.compile(optimizer, loss, jit_compile=keras.backend.backend() == "jax")
     optimizer.build(trainer.trainable_variables)
@@ -329,7 +389,9 @@ def _trainer(network: keras.Model, films: Dataset, recipe: Recipe, epoch: Epoch)
 
 
 def _class_weights(films: Dataset, recipe: Recipe, phase: Phase) -> tuple[float, float]:
-    normal, pneumonia = balanced_class_weights(films.labels) if recipe.balance == "weights" else (1.0, 1.0)
+    normal, pneumonia = (
+        balanced_class_weights(films.labels) if recipe.balance in ("weights", "style") else (1.0, 1.0)
+    )
     return normal, pneumonia * (recipe.recall_weight if phase == "fine-tune" else 1.0)
 
 
@@ -341,7 +403,7 @@ def _films_an_epoch(films: Dataset, recipe: Recipe) -> int:
 
 def _order(films: Dataset, recipe: Recipe, epoch: Epoch) -> npt.NDArray[np.int64]:
     """Which films, in which order: the same for the same seed and epoch, killed or not."""
-    rng = np.random.default_rng((recipe.seed, epoch.number))
+    rng = np.random.default_rng((recipe.seed, recipe.trial, epoch.number))
     chosen = np.arange(len(films))
     if recipe.balance == "oversample":
         # Copies of the smaller class; each is augmented anew.
@@ -355,8 +417,10 @@ def _order(films: Dataset, recipe: Recipe, epoch: Epoch) -> npt.NDArray[np.int64
 
 
 def _learning_rate(recipe: Recipe, schedule: list[Epoch], step: int) -> float:
-    """Linear warm-up, then a cosine to zero at the end of the learning phase."""
-    done = step / sum(epoch.steps for epoch in schedule if epoch.phase == "learn")
+    """Linear warm-up, then a cosine to zero at the end of the learning phase, over its work done."""
+    learn = [epoch for epoch in schedule if epoch.phase == "learn"]
+    behind = sum(_cost(epoch) * min(max(step - epoch.first_step, 0), epoch.steps) for epoch in learn)
+    done = behind / sum(_cost(epoch) * epoch.steps for epoch in learn)
     if done < recipe.warm_up:
         return recipe.learning_rate * max(done / recipe.warm_up, 0.01)
     return (

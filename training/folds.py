@@ -31,7 +31,7 @@ def group(films: Sequence[Film]) -> npt.NDArray[np.int64]:
 
 
 def split(films: Sequence[Film], count: int, seed: int) -> npt.NDArray[np.int64]:
-    """Fold of each film, int64 [films], from 0 to `count` - 1, stratified by kind.
+    """Fold of each film, int64 [films], from 0 to `count` - 1, stratified by kind; by label where a kind is rare.
 
     The same films and seed give the same folds, in whatever folder the films lie.
 
@@ -47,9 +47,11 @@ def split(films: Sequence[Film], count: int, seed: int) -> npt.NDArray[np.int64]
         patients = len(np.unique(groups[labels == label]))
         if patients < count:
             raise DatasetError(f"{count} folds need at least {count} {name} patients; there are {patients}.")
-    kinds = np.array([film.kind for film in ordered])
+    strata = np.array([film.kind for film in ordered])
+    if np.unique(strata, return_counts=True)[1].min() < count:
+        strata = labels.astype(str)
     folds = np.empty(len(films), np.int64)
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
-    for number, (_, held_out) in enumerate(splitter.split(order, kinds, groups)):
+    for number, (_, held_out) in enumerate(splitter.split(order, strata, groups)):
         folds[order[held_out]] = number
     return folds

@@ -4,7 +4,8 @@ Intervals are percentile bootstrap intervals with patients, not films, resampled
 independent (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13).
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -22,18 +23,18 @@ class Scored:
     """Films with what a model said of them.
 
     `labels`: int64 [films], 1 pneumonia. `scores`: float64 [films], higher is more pneumonia. `groups`: int64
-    [films], films of one patient share one. `kinds`: str [films].
+    [films], films of one patient share one. `slices`: bool [films] each, films of one class to judge apart.
     """
 
     labels: npt.NDArray[np.int64]
     scores: Array
     groups: npt.NDArray[np.int64]
-    kinds: npt.NDArray[np.str_]
+    slices: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, films: Dataset, scores: npt.NDArray[np.floating]) -> "Scored":
-        """`scores` [films] joined to the films' labels, patients and kinds."""
-        return cls(films.labels, scores.astype(np.float64), group(films.films), films.kinds)
+        """`scores` [films] joined to the films' labels, patients and slices."""
+        return cls(films.labels, scores.astype(np.float64), group(films.films), films.slices)
 
 
 def resample(groups: npt.NDArray[np.int64], count: int = RESAMPLES, seed: int = 0) -> npt.NDArray[np.float32]:
@@ -66,10 +67,13 @@ def evaluate(scored: Scored, threshold: float, *, seed: int = 0) -> Evaluation:
     fp, tn = weigh(~labels & called), weigh(~labels & ~called)
     auc, average_precision = _ranking(labels, scores, weights)
     slices = {}
-    for kind in ("bacterial", "viral"):
-        of_kind = scored.kinds == kind
-        if of_kind.any():
-            slices[f"sensitivity_{kind}"] = _estimate(_ratio(weigh(of_kind & called), weigh(of_kind)))
+    for name, mask in scored.slices.items():
+        if (mask & labels).any():
+            slices[f"sensitivity_{name}"] = _estimate(_ratio(weigh(mask & called), weigh(mask)))
+        elif mask.any():
+            slices[f"specificity_{name}"] = _estimate(_ratio(weigh(mask & ~called), weigh(mask)))
+    for name, kept in _rankings(scored).items():
+        slices[name] = _estimate(_ranking(labels[kept], scores[kept], weights[:, kept])[0])
     return Evaluation(
         films=len(labels),
         normal=int((~labels).sum()),
@@ -88,6 +92,18 @@ def evaluate(scored: Scored, threshold: float, *, seed: int = 0) -> Evaluation:
         true_positives=int(tp[0]),
         slices=slices,
     )
+
+
+def _rankings(scored: Scored) -> dict[str, npt.NDArray[np.bool_]]:
+    """Which films the areas under the curve on the hard films compare."""
+    if not {"hard_normal", "hard_pneumonia"} <= scored.slices.keys():
+        return {}
+    hard_normal, hard_pneumonia = scored.slices["hard_normal"], scored.slices["hard_pneumonia"]
+    kept = {
+        "auc_hard_normal": hard_normal | (scored.labels == 1),
+        "auc_against_style": hard_normal | hard_pneumonia,
+    }
+    return {name: mask for name, mask in kept.items() if np.unique(scored.labels[mask]).size == 2}
 
 
 def sensitivity_bounds(scored: Scored, *, seed: int = 0) -> tuple[Array, Array, Array, Array]:

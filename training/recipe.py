@@ -33,7 +33,8 @@ class Stage(BaseModel):
 class Recipe(BaseModel):
     """Every choice of a run.
 
-    Phase 1 (*learn*) trains the whole network through `stages`, with warm-up and a cosine to zero. Phase 2
+    Phase 1 (*learn*) trains the whole network through `stages`, with warm-up and a cosine to zero
+    over the work of its steps, so that large films get their share of the learning rate. Phase 2
     (*fine-tune*) freezes all but the top `fine_tune_layers` layers and goes on at the last stage's size, with
     positive films weighted by `recall_weight`, until the monitored films say stop.
     """
@@ -44,6 +45,7 @@ class Recipe(BaseModel):
     weights: str = "none"
     input_size: Annotated[int, Field(ge=32, le=1024)] = 224
     seed: int = 0
+    trial: Annotated[int, Field(ge=0)] = 0
 
     folds: Annotated[int, Field(ge=2)] = 5
     held_out_fold: Annotated[int, Field(ge=0)] = 0
@@ -67,12 +69,16 @@ class Recipe(BaseModel):
     recall_weight: Annotated[float, Field(gt=0)] = 1.5
     patience: Positive = 3
 
-    balance: Literal["none", "weights", "oversample"] = "weights"
+    balance: Literal["none", "weights", "oversample", "style"] = "weights"
     augmentation: Literal["none", "light", "medium", "strong"] = "medium"
     flip: bool = False
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.05
     kind_weight: Annotated[float, Field(ge=0)] = 0.3
+    consistency: Annotated[float, Field(ge=0)] = 1.0
+    mixup: Annotated[float, Field(ge=0)] = 0.0
+    soft_labels: str = "none"
+    soft_share: Annotated[float, Field(ge=0, le=1)] = 0.5
     averaging: Annotated[float, Field(ge=0, lt=1)] = 0.998
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
 

@@ -113,7 +113,8 @@ class Evaluation(Part):
     false_negatives: int
     true_positives: int
     slices: dict[str, Estimate] = {}
-    """Sensitivity (pneumonia slices) or specificity (normal slices) by name."""
+    """Films judged by themselves: `sensitivity_…` of a slice of pneumonia films, `specificity_…` of normal ones,
+    `auc_hard_normal` (pneumonia against hard normal films), `auc_against_style` (the hard films of both)."""
 
 
 class Data(Part):

@@ -66,7 +66,7 @@ def test_probe_films_are_half_noise_and_half_smooth() -> None:
 
 def judged(scores: list[float]) -> Scored:
     labels = np.array([0, 0, 0, 1, 1, 1])
-    return Scored(labels, np.array(scores), np.arange(6), np.where(labels == 1, "viral", "normal"))
+    return Scored(labels, np.array(scores), np.arange(6))
 
 
 def test_int8_is_shipped_only_with_parity() -> None:

@@ -1,10 +1,13 @@
+import io
+
 import keras
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image
 
 from tests import radiographs
-from training.augmentation import STRENGTHS, Augmentation
+from training.augmentation import STRENGTHS, Augmentation, through_jpeg
 
 
 @pytest.fixture
@@ -55,7 +58,33 @@ def test_a_marker_stays_on_its_side_unless_flipped() -> None:
     assert 0.2 < flipped < 0.8
 
 
+def test_views_of_a_film_share_geometry_and_tone(batch: npt.NDArray[np.float32]) -> None:
+    one, other = np.split(varied(batch, strength=1.0, views=2, seed=6), 2)
+    assert one.shape == batch.shape
+    apart = np.abs(one - other).mean(axis=(1, 2, 3))
+    assert np.all(apart > 0)
+    # Blur, noise and JPEG move a film by far less than geometry and tone do.
+    assert apart.max() < 0.5 * np.abs(one - batch).mean(axis=(1, 2, 3)).min()
+    coarse = [view.reshape(6, 8, 8, 8, 8).mean(axis=(2, 4)) for view in (one, other)]
+    assert np.abs(coarse[0] - coarse[1]).mean() < 2
+
+
+@pytest.mark.parametrize("quality", [30, 60, 75, 95])
+@pytest.mark.parametrize("size", [64, 61])
+def test_jpeg_is_what_libjpeg_does(quality: int, size: int) -> None:
+    film = radiographs.draw(size, size, seed=8)
+    ours = through_jpeg(film[None, ..., None].astype(np.float32), np.full((1, 1, 1, 1), quality, np.float32))
+    ours = keras.ops.convert_to_numpy(ours)[0, ..., 0]
+    file = io.BytesIO()
+    Image.fromarray(film).save(file, "JPEG", quality=quality)
+    theirs = np.asarray(Image.open(file)).astype(np.float64)
+    assert ours.shape == film.shape
+    inside = slice(0, size // 8 * 8)  # libjpeg pads the last blocks in its own way
+    loss = np.abs(theirs - film)[inside, inside].mean()
+    assert np.abs(ours - theirs)[inside, inside].mean() < min(0.5, 0.5 * loss)
+
+
 def test_the_layer_is_rebuilt_from_its_config() -> None:
-    layer = Augmentation(0.7, flip=True, seed=4)
+    layer = Augmentation(0.7, flip=True, views=2, seed=4)
     again = Augmentation.from_config(layer.get_config())
-    assert (again.strength, again.flip, again.seed) == (0.7, True, 4)
+    assert (again.strength, again.flip, again.views, again.seed) == (0.7, True, 2, 4)

@@ -25,7 +25,7 @@ def overconfident(count: int = 4000) -> tuple[np.ndarray, np.ndarray]:
 
 
 def as_scored(scores: np.ndarray, labels: np.ndarray) -> Scored:
-    return Scored(labels, scores, np.arange(len(labels)), np.where(labels == 1, "viral", "normal"))
+    return Scored(labels, scores, np.arange(len(labels)))
 
 
 def test_temperature_and_bias_undo_overconfidence() -> None:

@@ -10,8 +10,9 @@ from rich.console import Console
 
 from training import fit as fitting
 from training.dataset import Dataset
-from training.fit import RunError, fit, partition, plan, predict_logits
+from training.fit import RunError, SoftLabels, fit, partition, plan, predict_logits
 from training.recipe import Recipe, Stage
+from training.slices import mark
 
 Steps = Callable[[int | None], list[np.ndarray[Any, Any]]]
 
@@ -135,6 +136,83 @@ def test_weights_that_have_seen_the_held_out_fold_are_refused(
     assert (tmp_path / "second" / "model.keras").is_file()
 
 
+def test_soft_labels_are_part_of_the_target(
+    films: Dataset, recipe: Recipe, console: Console, tmp_path: Path, count_steps: Steps
+) -> None:
+    soft = {film.digest: 0.25 for film in films.films}
+    path = tmp_path / "soft_labels.json"
+    path.write_text(SoftLabels(folds=3, held_out_fold=0, seed=0, probabilities=soft).model_dump_json())
+    taught = recipe.model_copy(update={"soft_labels": str(path), "soft_share": 0.4})
+    steps = count_steps(None)
+    fit(films, taught, tmp_path / "run", console)
+    assert np.unique(np.concatenate(steps)[:, 0]) == pytest.approx([0.1, 0.7])
+    with pytest.raises(RunError, match="fold 0 of 3 held out"):
+        fit(films, taught.model_copy(update={"held_out_fold": 1}), tmp_path / "leak", console)
+
+
+def test_a_film_without_a_soft_label_is_named(
+    films: Dataset, recipe: Recipe, console: Console, tmp_path: Path
+) -> None:
+    path = tmp_path / "soft_labels.json"
+    path.write_text(SoftLabels(folds=3, held_out_fold=0, seed=0, probabilities={}).model_dump_json())
+    with pytest.raises(RunError, match=r"no soft label, .*\.jpeg"):
+        fit(films, recipe.model_copy(update={"soft_labels": str(path)}), tmp_path / "run", console)
+    path.write_text("{")
+    with pytest.raises(RunError, match="holds no soft labels"):
+        fit(films, recipe.model_copy(update={"soft_labels": str(path)}), tmp_path / "run", console)
+
+
+def test_mixed_films_have_targets_in_between(
+    films: Dataset, recipe: Recipe, console: Console, tmp_path: Path, count_steps: Steps
+) -> None:
+    steps = count_steps(None)
+    fit(films, recipe.model_copy(update={"mixup": 1.0}), tmp_path, console)
+    asked = np.concatenate(steps)[:, 0]
+    assert ((asked > 0.05) & (asked < 0.95)).mean() > 0.2
+
+
+def test_another_trial_starts_elsewhere_on_the_same_folds(
+    films: Dataset, recipe: Recipe, console: Console, tmp_path: Path
+) -> None:
+    short = recipe.model_copy(update={"fine_tune_epochs": 0})
+    one = fit(films, short, tmp_path / "one", console)
+    other = fit(films, short.model_copy(update={"trial": 1}), tmp_path / "other", console)
+    assert not np.allclose(one.get_weights()[0], other.get_weights()[0])
+    again = partition(films, short.model_copy(update={"trial": 1}))
+    assert partition(films, short).held_out.films == again.held_out.films
+
+
+def test_holding_views_together_makes_a_network_less_moved_by_noise(
+    films: Dataset, recipe: Recipe, console: Console, tmp_path: Path
+) -> None:
+    moved = {}
+    for consistency in (0.0, 50.0):
+        longer = recipe.model_copy(
+            update={
+                "stages": (Stage(size=48, epochs=6, batch_size=8),),
+                "fine_tune_epochs": 0,
+                "consistency": consistency,
+                "learning_rate": 1e-2,
+                "averaging": 0.0,
+            }
+        )
+        network = fit(films, longer, tmp_path / str(consistency), console)
+        plain = films.resized(48)
+        noisy = np.clip(plain + np.random.default_rng(0).normal(0, 10, plain.shape), 0, 255).astype(np.uint8)
+        logits = [predict_logits(network, pixels)[:, 0] for pixels in (plain, noisy)]
+        moved[consistency] = np.abs(logits[0] - logits[1]).mean()
+    assert moved[50.0] < 0.7 * moved[0.0]
+
+
+def test_the_rate_follows_the_work_not_the_steps() -> None:
+    recipe = Recipe(stages=(Stage(size=64, epochs=8), Stage(size=128, epochs=2)), warm_up=0.0)
+    schedule = plan(recipe, films_an_epoch=320)
+    half = fitting._learning_rate(recipe, schedule, schedule[8].first_step)
+    assert half == pytest.approx(
+        recipe.learning_rate / 2
+    )  # two epochs of four times the pixels are half the work
+
+
 def test_no_gain_lowers_the_rate_and_stops_early(
     films: Dataset, recipe: Recipe, console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,11 +234,11 @@ def test_no_gain_lowers_the_rate_and_stops_early(
     assert tuning[-1]["learning_rate"] < tuning[0]["learning_rate"]
 
 
-@pytest.mark.parametrize("balance", ["none", "weights", "oversample"])
+@pytest.mark.parametrize("balance", ["none", "weights", "oversample", "style"])
 def test_balancing_shows_both_classes_as_asked(
     films: Dataset, recipe: Recipe, console: Console, tmp_path: Path, count_steps: Steps, balance: str
 ) -> None:
-    few_normal = films.subset(np.flatnonzero((films.labels == 1) | (np.arange(len(films)) % 2 == 0)))
+    few_normal = mark(films.subset(np.flatnonzero((films.labels == 1) | (np.arange(len(films)) % 2 == 0))))
     steps = count_steps(None)
     short = recipe.model_copy(
         update={

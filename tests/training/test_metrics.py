@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn import metrics as reference
@@ -18,8 +20,8 @@ def scored(seed: int = 0, count: int = 600, *, gap: float = 2.0, per_patient: in
     labels = (random.random(count) < 0.7).astype(np.int64)
     logits = gap * (2 * labels - 1) + random.normal(size=count)
     scores = np.round(1 / (1 + np.exp(-logits)), 2)  # rounded, so that there are ties
-    kinds = np.where(labels == 1, np.where(random.random(count) < 0.6, "bacterial", "viral"), "normal")
-    return Scored(labels, scores, np.arange(count) // per_patient, kinds)
+    viral = (labels == 1) & (random.random(count) < 0.4)
+    return Scored(labels, scores, np.arange(count) // per_patient, {"viral": viral})
 
 
 def test_every_figure_is_what_scikit_learn_says() -> None:
@@ -42,8 +44,25 @@ def test_every_figure_is_what_scikit_learn_says() -> None:
         found.false_negatives,
         found.true_positives,
     ]
-    viral = films.kinds == "viral"
+    viral = films.slices["viral"]
     assert found.slices["sensitivity_viral"].value == pytest.approx(called[viral].mean())
+
+
+def test_hard_films_are_judged_by_themselves() -> None:
+    plain = scored()
+    random = np.random.default_rng(4)
+    hard = random.random(len(plain.labels)) < 0.3
+    hard_normal, hard_pneumonia = hard & (plain.labels == 0), hard & (plain.labels == 1)
+    films = replace(plain, slices={"hard_normal": hard_normal, "hard_pneumonia": hard_pneumonia})
+    found = evaluate(films, 0.4).slices
+    assert found["specificity_hard_normal"].value == pytest.approx((films.scores[hard_normal] < 0.4).mean())
+    assert found["sensitivity_hard_pneumonia"].value == pytest.approx(
+        (films.scores[hard_pneumonia] >= 0.4).mean()
+    )
+    for name, kept in (("auc_against_style", hard), ("auc_hard_normal", hard_normal | (films.labels == 1))):
+        auc = reference.roc_auc_score(films.labels[kept], films.scores[kept])
+        assert found[name].value == pytest.approx(auc)
+        assert found[name].low < auc < found[name].high
 
 
 def test_intervals_hold_the_value_and_widen_when_films_share_patients() -> None:
@@ -58,9 +77,8 @@ def test_intervals_hold_the_value_and_widen_when_films_share_patients() -> None:
         np.repeat(patients.labels, 20),
         np.repeat(patients.scores, 20),
         np.repeat(np.arange(60), 20),
-        np.repeat(patients.kinds, 20),
     )
-    blind = Scored(repeated.labels, repeated.scores, random.permutation(1200), repeated.kinds)
+    blind = Scored(repeated.labels, repeated.scores, random.permutation(1200))
     width = {
         name: evaluate(films, 0.5).sensitivity.high - evaluate(films, 0.5).sensitivity.low
         for name, films in (("by patient", repeated), ("by film", blind))
@@ -110,7 +128,7 @@ def test_the_sweep_agrees_with_the_figures_at_each_threshold() -> None:
 def test_one_class_alone_has_no_figures() -> None:
     films = scored()
     with pytest.raises(ValueError, match="both classes"):
-        evaluate(Scored(np.ones_like(films.labels), films.scores, films.groups, films.kinds), 0.5)
+        evaluate(Scored(np.ones_like(films.labels), films.scores, films.groups), 0.5)
 
 
 def test_calibration_error_and_brier_score_know_a_calibrated_model() -> None:

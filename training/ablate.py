@@ -1,0 +1,189 @@
+"""Ablations: one choice of training at a time, on the same folds, judged on the hard films too.
+
+The small residual network ranks the choices, since a ResNet50 takes hours a run on a processor. The rule by
+which one of them is taken stands in docs/ablations.md.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+from rich.console import Console
+
+from app.engine.manifest import Evaluation
+from training.architectures import PNEUMONIA
+from training.calibrate import describe_threshold, fit_scaling
+from training.crops import to_lungs
+from training.dataset import Dataset
+from training.fit import fit, partition, predict_logits
+from training.metrics import Scored, evaluate
+from training.pretrain import pretrain
+from training.recipe import Recipe, Stage
+from training.teach import teach
+
+BASE = Recipe(
+    architecture="small_resnet",
+    input_size=96,
+    stages=(Stage(size=96, epochs=10),),
+    fine_tune_epochs=0,
+    consistency=0.0,
+    learning_rate=2e-3,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One row: how it differs from the base. `crop`, `pretrained` and `taught` name what a recipe cannot."""
+
+    tells: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    crop: bool = False
+    pretrained: int = 0
+    taught: int = 0
+
+
+def _at(size: int, epochs: int = 10) -> dict[str, Any]:
+    return {"input_size": size, "stages": (Stage(size=size, epochs=epochs),)}
+
+
+VARIANTS: dict[str, Variant] = {
+    "base": Variant("medium augmentation, kind 0.3, smoothing 0.05, averaged weights, 96 px, 10 epochs"),
+    "augmentation-none": Variant("no augmentation", {"augmentation": "none"}),
+    "augmentation-light": Variant("light augmentation", {"augmentation": "light"}),
+    "augmentation-strong": Variant("strong augmentation", {"augmentation": "strong"}),
+    "kind-0": Variant("the kind is not learned", {"kind_weight": 0.0}),
+    "kind-1": Variant("the kind weighs as much as the label", {"kind_weight": 1.0}),
+    "mixup": Variant("MixUp, α = 0.2", {"mixup": 0.2}),
+    "averaging-0": Variant("the last weights, not their average", {"averaging": 0.0}),
+    "smoothing-0": Variant("labels not smoothed", {"label_smoothing": 0.0}),
+    "smoothing-0.1": Variant("labels smoothed by 0.1", {"label_smoothing": 0.1}),
+    "balance-style": Variant("hard and easy films weigh the same within a class", {"balance": "style"}),
+    "flip": Variant("half of the films mirrored", {"flip": True}),
+    "views": Variant(
+        "two views of a film held together; half the epochs, so the same work",
+        {"consistency": 1.0, "stages": (Stage(size=96, epochs=5),)},
+    ),
+    "lung-crops": Variant("films cropped to the lungs", crop=True),
+    "self-supervised": Variant("SimCLR on the training films first, 10 epochs", pretrained=10),
+    "soft-labels": Variant("half of the target from out-of-fold teachers, four of one trial", taught=1),
+    "size-128": Variant("128 px", _at(128)),
+    "size-160": Variant("160 px", _at(160)),
+    "size-224": Variant("224 px", _at(224)),
+}
+
+
+class Row(BaseModel):
+    """What one run of a variant gave on its held-out fold, at the threshold tuned there."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    variant: str
+    fold: int
+    trial: int
+    evaluation: Evaluation
+    seconds: float
+
+
+def run_variant(films: Dataset, name: str, base: Recipe, folder: Path, console: Console) -> Row:
+    """Train and judge one variant with `base`'s fold held out; an earlier result in `folder` is kept."""
+    variant, fold, trial = VARIANTS[name], base.held_out_fold, base.trial
+    run = folder / name / f"fold-{fold}-trial-{trial}"
+    result = run / "result.json"
+    if result.is_file():
+        return Row.model_validate_json(result.read_text())
+    began = time.monotonic()
+    recipe = base
+    if variant.pretrained:
+        weights = pretrain(films, recipe, folder / name / f"pretrained-{fold}", variant.pretrained, console)
+        recipe = recipe.model_copy(update={"weights": str(weights)})
+    if variant.taught:
+        labels = teach(films, recipe, folder / name / f"teachers-{fold}", variant.taught, console)
+        recipe = recipe.model_copy(update={"soft_labels": str(labels)})
+    recipe = recipe.model_copy(update=dict(variant.changes))
+    seen = replace(films, pixels=to_lungs(films.pixels)) if variant.crop else films
+    network = fit(seen, recipe, run, console)
+    held_out = partition(seen, recipe).held_out
+    logits = predict_logits(network, held_out.resized(recipe.input_size))[:, PNEUMONIA]
+    scored = Scored.of(held_out, fit_scaling(logits, held_out.labels)(logits))
+    row = Row(
+        variant=name,
+        fold=fold,
+        trial=trial,
+        evaluation=evaluate(scored, describe_threshold(scored).value),
+        seconds=time.monotonic() - began,
+    )
+    result.write_text(row.model_dump_json(indent=1) + "\n")
+    keras.utils.clear_session()
+    return row
+
+
+def _slice(evaluation: Evaluation, name: str) -> float:
+    """A slice's figure; NaN where the held-out fold has no such film."""
+    estimate = evaluation.slices.get(name)
+    return estimate.value if estimate else math.nan
+
+
+FIGURES: dict[str, Callable[[Evaluation], float]] = {
+    "AUC": lambda e: e.auc.value,
+    "AUC, hard normal": lambda e: _slice(e, "auc_hard_normal"),
+    "AUC, against style": lambda e: _slice(e, "auc_against_style"),
+    "sensitivity": lambda e: e.sensitivity.value,
+    "specificity": lambda e: e.specificity.value,
+    "specificity, hard normal": lambda e: _slice(e, "specificity_hard_normal"),
+}
+
+
+def table(rows: Iterable[Row]) -> str:
+    """Markdown: each variant's mean over its runs and its difference from the base on the same runs."""
+    by_variant: dict[str, dict[tuple[int, int], Row]] = {}
+    for row in rows:
+        by_variant.setdefault(row.variant, {})[row.fold, row.trial] = row
+    base = by_variant.get("base", {})
+    lines = [
+        "| variant | what is different | runs | " + " | ".join(FIGURES) + " | time a run |",
+        "| --- | --- | --- | " + " | ".join("---" for _ in FIGURES) + " | --- |",
+    ]
+    for name in (name for name in VARIANTS if name in by_variant):
+        runs = by_variant[name]
+        cells = []
+        for figure in FIGURES.values():
+            values = np.array([figure(row.evaluation) for row in runs.values()])
+            cell = f"{values.mean():.4f}"
+            shared = [key for key in runs if key in base]
+            if name != "base" and shared:
+                differences = _differences(
+                    figure, [runs[key] for key in shared], [base[key] for key in shared]
+                )
+                cell += f" ({differences.mean():+.4f})"
+            cells.append(cell)
+        minutes = np.mean([row.seconds for row in runs.values()]) / 60
+        lines.append(
+            f"| `{name}` | {VARIANTS[name].tells} | {len(runs)} | {' | '.join(cells)} | {minutes:.1f} min |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _differences(
+    figure: Callable[[Evaluation], float], ours: Sequence[Row], theirs: Sequence[Row]
+) -> npt.NDArray[np.float64]:
+    return np.array([figure(a.evaluation) - figure(b.evaluation) for a, b in zip(ours, theirs, strict=True)])
+
+
+def found(folder: Path) -> list[Row]:
+    """Every result in `folder`."""
+    return [Row.model_validate_json(path.read_text()) for path in sorted(folder.glob("*/*/result.json"))]
+
+
+def save_table(folder: Path, path: Path) -> None:
+    """Write the table of every result in `folder`, and the results beside it as JSON."""
+    rows = found(folder)
+    path.write_text(table(rows))
+    path.with_suffix(".json").write_text(json.dumps([row.model_dump() for row in rows], indent=1) + "\n")
