@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any, Literal
 
+import keras
 import numpy as np
 import onnx
 
@@ -42,7 +44,7 @@ from training.calibrate import (
 )
 from training.dataset import Dataset
 from training.evaluate import Conclusion
-from training.metrics import Scored, evaluate
+from training.metrics import Array, Scored, evaluate
 from training.recipe import Recipe
 
 INTENDED_USE = (
@@ -119,7 +121,8 @@ def export(
         calibration = describe_calibration(logits, Scored.of(given.held_out, scaling(logits)), scaling)
 
     report("converting to ONNX")
-    single = to_onnx(deployable(anatomy, scaling, conclusion.kind_scaling if conclusion else None, space))
+    kind_scaling = conclusion.kind_scaling if conclusion else None
+    single = to_onnx(deployable(anatomy, scaling, kind_scaling, space))
     half = to_half(single)
     report("verifying")
     parity = check(anatomy, scaling, single, half, probe_films(anatomy.input_size))
@@ -148,13 +151,13 @@ def export(
         scored = Scored.of(given.held_out, outputs["probability"])
         manifests = {"model.onnx": _judged(draft, "float16", scored, outputs, threshold)}
         report("quantising to int8")
-        known = given.known.resized(anatomy.input_size)
-        chosen = np.random.default_rng(0).permutation(len(known))[:CALIBRATION_FILMS]
-        int8 = to_int8(single, known[chosen])
+        build = partial(deployable, anatomy, kind_scaling=kind_scaling, space=space)
+        int8, int8_calibration = _to_calibrated_int8(build, scaling, given, anatomy.input_size)
         report("judging int8 on the held-out films")
         outputs = run_graph(int8, held_out)
         in_int8 = Scored.of(given.held_out, outputs["probability"])
-        manifest = _judged(draft, "int8", in_int8, outputs, threshold)
+        calibrated = draft.model_copy(update={"calibration": int8_calibration})
+        manifest = _judged(calibrated, "int8", in_int8, outputs, threshold)
         int8_parity = compare_int8(
             scored, in_int8, manifests["model.onnx"].threshold.value, manifest.threshold.value
         )
@@ -171,6 +174,28 @@ def export(
     sizes = {file: (output / file).stat().st_size for file in graphs}
     write_card(output / "MODEL_CARD.md", manifests, sizes, parity, int8_parity)
     return Exported(manifests, sizes, parity, int8_parity)
+
+
+def _to_calibrated_int8(
+    build: Callable[[Scaling], keras.Model], scaling: Scaling, films: Films, size: int
+) -> tuple[onnx.ModelProto, Calibration]:
+    """The graph in int8 under a calibration of its own, on the held-out films.
+
+    Quantised once with `scaling` to see its logits, and once more with what they ask for.
+    """
+    known, held_out = films.known.resized(size), films.held_out.resized(size)
+    known = known[np.random.default_rng(0).permutation(len(known))[:CALIBRATION_FILMS]]
+    logits = _logits(run_graph(to_int8(to_onnx(build(scaling)), known), held_out), scaling)
+    own = fit_scaling(logits, films.held_out.labels)
+    described = describe_calibration(logits, Scored.of(films.held_out, own(logits)), own)
+    return to_int8(to_onnx(build(own)), known), described
+
+
+def _logits(outputs: Outputs, scaling: Scaling) -> Array:
+    """Uncalibrated pneumonia logits, float64 [films], of a graph that was built with `scaling`."""
+    probability = np.clip(outputs["probability"].astype(np.float64), 1e-7, 1 - 1e-7)
+    logits: Array = scaling.temperature * np.log(probability / (1 - probability)) - scaling.bias
+    return logits
 
 
 def _training(

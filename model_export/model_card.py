@@ -28,7 +28,7 @@ def write_card(
         _doubt(main),
         "## Files",
         _files(manifests, sizes),
-        _parity(parity, int8),
+        _parity(parity, int8, manifests.get("model.int8.onnx")),
         "## What it is weak at",
         "- One hospital, children of one to five years, frontal films. Other ages, views, devices and hospitals "
         "were not measured.\n"
@@ -134,7 +134,7 @@ def _files(manifests: dict[str, Manifest], sizes: dict[str, int]) -> str:
     return "\n".join(["| file | precision | size | threshold |", "| --- | --- | --- | --- |", *rows])
 
 
-def _parity(parity: Parity, int8: Int8Parity | None) -> str:
+def _parity(parity: Parity, int8: Int8Parity | None, quantised: Manifest | None) -> str:
     lines = [
         f"- Keras and single-precision ONNX differ by at most {parity.probability:.1e} in probability on "
         f"{parity.films} noise and synthetic films; half precision by at most {parity.half:.1e} from single."
@@ -149,9 +149,12 @@ def _parity(parity: Parity, int8: Int8Parity | None) -> str:
             f"{int8.labels_changed:.2%} of labels changed, each file at its own threshold"
             + ("." if int8.holds else ": too far apart, so it is not shipped.")
         )
+    if quantised and quantised.calibration.brier_score is not None:
+        calibration = quantised.calibration
         lines.append(
-            "- The calibration was fitted in single precision; how well int8's probabilities are calibrated was "
-            "not measured."
+            f"- int8 has a calibration of its own: temperature {calibration.temperature:.3f}, expected "
+            f"calibration error {calibration.expected_calibration_error:.4f}, Brier score "
+            f"{calibration.brier_score:.4f}."
         )
     return "\n".join(lines)
 

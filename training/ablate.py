@@ -22,7 +22,7 @@ from app.engine.manifest import Evaluation
 from training.architectures import PNEUMONIA
 from training.calibrate import describe_threshold, fit_scaling
 from training.crops import to_lungs
-from training.dataset import Dataset
+from training.dataset import Dataset, Pixels
 from training.fit import fit, partition, predict_logits
 from training.metrics import Scored, evaluate
 from training.pretrain import pretrain
@@ -41,13 +41,18 @@ BASE = Recipe(
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One row: how it differs from the base. `crop`, `pretrained` and `taught` name what a recipe cannot."""
+    """One row: how it differs from the base.
+
+    What a recipe cannot say: `crop` to the lungs; epochs `pretrained`; trials of teachers (`taught`); `shifted`
+    judges the base's own network by the mean over nine shifted copies of each film.
+    """
 
     tells: str
     changes: Mapping[str, Any] = field(default_factory=dict)
     crop: bool = False
     pretrained: int = 0
     taught: int = 0
+    shifted: int = 0
 
 
 def _at(size: int, epochs: int = 10) -> dict[str, Any]:
@@ -74,6 +79,9 @@ VARIANTS: dict[str, Variant] = {
     "lung-crops": Variant("films cropped to the lungs", crop=True),
     "self-supervised": Variant("SimCLR on the training films first, 10 epochs", pretrained=10),
     "soft-labels": Variant("half of the target from out-of-fold teachers, four of one trial", taught=1),
+    "shifted-copies": Variant(
+        "not trained anew: the base's mean logit over nine copies, shifted by up to 4 px", shifted=4
+    ),
     "size-128": Variant("128 px", _at(128)),
     "size-160": Variant("160 px", _at(160)),
     "size-224": Variant("224 px", _at(224)),
@@ -109,9 +117,10 @@ def run_variant(films: Dataset, name: str, base: Recipe, folder: Path, console: 
         recipe = recipe.model_copy(update={"soft_labels": str(labels)})
     recipe = recipe.model_copy(update=dict(variant.changes))
     seen = replace(films, pixels=to_lungs(films.pixels)) if variant.crop else films
-    network = fit(seen, recipe, run, console)
+    network = fit(seen, recipe, folder / "base" / run.name if variant.shifted else run, console)
     held_out = partition(seen, recipe).held_out
-    logits = predict_logits(network, held_out.resized(recipe.input_size))[:, PNEUMONIA]
+    logits = _logits(network, held_out.resized(recipe.input_size), variant.shifted)
+    run.mkdir(parents=True, exist_ok=True)
     scored = Scored.of(held_out, fit_scaling(logits, held_out.labels)(logits))
     row = Row(
         variant=name,
@@ -123,6 +132,20 @@ def run_variant(films: Dataset, name: str, base: Recipe, folder: Path, console: 
     result.write_text(row.model_dump_json(indent=1) + "\n")
     keras.utils.clear_session()
     return row
+
+
+def _logits(network: keras.Model, pixels: Pixels, shifted: int) -> npt.NDArray[np.float32]:
+    """Pneumonia logits, float32 [films]; the mean over copies shifted by `shifted` pixels each way."""
+    padded = np.pad(pixels, [(0, 0), (shifted, shifted), (shifted, shifted)], mode="edge")
+    size = pixels.shape[1]
+    corners = sorted(
+        {(down, across) for down in (0, shifted, 2 * shifted) for across in (0, shifted, 2 * shifted)}
+    )
+    copies = [padded[:, down : down + size, across : across + size] for down, across in corners]
+    logits: npt.NDArray[np.float32] = np.mean(
+        [predict_logits(network, copy)[:, PNEUMONIA] for copy in copies], axis=0
+    )
+    return logits
 
 
 def _slice(evaluation: Evaluation, name: str) -> float:

@@ -74,18 +74,27 @@ def fit_scaling(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.int64])
     return Scaling(temperature=float(np.exp(found.x[0])), bias=float(found.x[1]))
 
 
+def cross_fit(logits: npt.NDArray[np.floating], scored: Scored) -> Array:
+    """Probabilities, float64 [films], each by a scaling that was fitted on other patients' films."""
+    probabilities = np.empty(len(scored.labels))
+    parts = min(5, len(np.unique(scored.groups)))
+    for rest, part in GroupKFold(parts).split(logits, scored.labels, scored.groups):
+        probabilities[part] = fit_scaling(logits[rest], scored.labels[rest])(logits[part])
+    return probabilities
+
+
 def describe_calibration(logits: npt.NDArray[np.floating], scored: Scored, scaling: Scaling) -> Calibration:
     """The manifest's entry; its error and Brier score are cross-fitted by patient."""
     labels = scored.labels
-    cross_fitted = np.empty(len(labels))
-    parts = min(5, len(np.unique(scored.groups)))
-    for rest, part in GroupKFold(parts).split(logits, labels, scored.groups):
-        cross_fitted[part] = fit_scaling(logits[rest], labels[rest])(logits[part])
+    raw = sigmoid(logits.astype(np.float64))
+    cross_fitted = cross_fit(logits, scored)
     return Calibration(
         temperature=scaling.temperature,
         prevalence=float(labels.mean()),
         expected_calibration_error=calibration_error(labels, cross_fitted),
         brier_score=brier_score(labels, cross_fitted),
+        uncalibrated_error=calibration_error(labels, raw),
+        uncalibrated_brier_score=brier_score(labels, raw),
     )
 
 

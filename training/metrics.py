@@ -4,7 +4,7 @@ Intervals are percentile bootstrap intervals with patients, not films, resampled
 independent (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -104,6 +104,47 @@ def _rankings(scored: Scored) -> dict[str, npt.NDArray[np.bool_]]:
         "auc_against_style": hard_normal | hard_pneumonia,
     }
     return {name: mask for name, mask in kept.items() if np.unique(scored.labels[mask]).size == 2}
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """What a threshold gives; `specificity_hard_normal` is None without that slice."""
+
+    threshold: float
+    sensitivity: Estimate
+    specificity: Estimate
+    specificity_hard_normal: Estimate | None
+    precision: Estimate
+    accuracy: Estimate
+
+
+def operating_points(
+    scored: Scored, thresholds: Sequence[float], *, seed: int = 0
+) -> tuple[OperatingPoint, ...]:
+    """What each of `thresholds` gives, with the intervals of `evaluate`."""
+    labels = scored.labels.astype(bool)
+    drawn = resample(scored.groups, seed=seed)
+    weights = np.concatenate([np.ones((1, len(labels)), np.float32), drawn])
+    hard = scored.slices.get("hard_normal")
+
+    def share(part: npt.NDArray[np.bool_], whole: npt.NDArray[np.bool_]) -> Estimate:
+        sums = weights @ np.stack([part & whole, whole], axis=1).astype(np.float32)
+        return _estimate(_ratio(*sums.astype(np.float64).T))
+
+    points = []
+    for threshold in thresholds:
+        called = scored.scores >= threshold
+        points.append(
+            OperatingPoint(
+                threshold=threshold,
+                sensitivity=share(called, labels),
+                specificity=share(~called, ~labels),
+                specificity_hard_normal=None if hard is None else share(~called, hard),
+                precision=share(labels, called),
+                accuracy=share(called == labels, np.ones_like(labels)),
+            )
+        )
+    return tuple(points)
 
 
 def sensitivity_bounds(scored: Scored, *, seed: int = 0) -> tuple[Array, Array, Array, Array]:

@@ -52,10 +52,10 @@ class Recipe(BaseModel):
     monitor_share: Annotated[float, Field(gt=0, lt=0.5)] = 0.06
 
     stages: tuple[Stage, ...] = (
-        Stage(size=64, epochs=14),
-        Stage(size=112, epochs=10),
-        Stage(size=160, epochs=4),
-        Stage(size=224, epochs=2),
+        Stage(size=64, epochs=8),
+        Stage(size=112, epochs=6),
+        Stage(size=160, epochs=3),
+        Stage(size=224, epochs=3),
     )
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.05

@@ -7,13 +7,14 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import numpy.typing as npt
 from matplotlib.figure import Figure
 from rich.table import Table
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from app.engine.manifest import Estimate, Evaluation
 from training.dataset import LABELS, Dataset
-from training.metrics import Scored, sensitivity_bounds
+from training.metrics import Array, Scored, calibration_error, sensitivity_bounds
 
 BLUE, ORANGE, GREY = "#1f5f8b", "#c8553d", "#8a8f98"
 mpl.use("Agg")
@@ -57,14 +58,22 @@ def draw_evaluation(
     folder: Path, films: Dataset, scored: Scored, evaluation: Evaluation, threshold: float
 ) -> list[Path]:
     """Write the pictures of an evaluation into `folder`; returns their paths."""
+    pictures = draw_metrics(folder, scored, evaluation, threshold)
+    return [
+        *pictures,
+        draw_calibration(folder / "reliability.png", scored.labels, {"": scored.scores}),
+        draw_grid(folder / "hardest_films.png", films, scored),
+    ]
+
+
+def draw_metrics(folder: Path, scored: Scored, evaluation: Evaluation, threshold: float) -> list[Path]:
+    """Those of them that show no film and no calibration."""
     folder.mkdir(parents=True, exist_ok=True)
     return [
         _roc(folder / "roc.png", scored, evaluation),
         _precision_recall(folder / "precision_recall.png", scored, evaluation),
         _confusion(folder / "confusion_matrix.png", evaluation),
-        _reliability(folder / "reliability.png", scored),
         _sweep(folder / "threshold_sweep.png", scored, threshold),
-        draw_grid(folder / "hardest_films.png", films, scored),
     ]
 
 
@@ -180,15 +189,26 @@ def _confusion(path: Path, evaluation: Evaluation) -> Path:
     return _save(figure, path)
 
 
-def _reliability(path: Path, scored: Scored) -> Path:
+def draw_calibration(path: Path, labels: npt.NDArray[np.int64], probabilities: dict[str, Array]) -> Path:
+    """Reliability diagrams: share of pneumonia against mean probability, in 15 bins of equal count.
+
+    Args:
+        path: of the picture.
+        labels: int64 [films].
+        probabilities: float64 [films] each, by what to call them.
+    """
     figure = Figure(figsize=(4.2, 4), layout="constrained")
     axes = figure.subplots()
-    parts = np.array_split(np.argsort(scored.scores, kind="stable"), 15)
-    said = [float(scored.scores[part].mean()) for part in parts if len(part)]
-    true = [float(scored.labels[part].mean()) for part in parts if len(part)]
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
-    axes.plot(said, true, "o-", color=BLUE)
+    colours = (GREY, BLUE) if len(probabilities) > 1 else (BLUE,)
+    for (name, values), colour in zip(probabilities.items(), colours, strict=True):
+        parts = [part for part in np.array_split(np.argsort(values, kind="stable"), 15) if len(part)]
+        said = [float(values[part].mean()) for part in parts]
+        true = [float(labels[part].mean()) for part in parts]
+        error = f"calibration error {calibration_error(labels, values):.4f}"
+        axes.plot(said, true, "o-", color=colour, label=f"{name}: {error}" if name else error)
     axes.set(xlabel="mean probability (bins of equal count)", ylabel="share with pneumonia", aspect="equal")
+    axes.legend(loc="upper left")
     return _save(figure, path)
 
 

@@ -53,6 +53,9 @@ class Calibration(Part):
     prevalence: Share | None = None
     expected_calibration_error: float | None = None
     brier_score: float | None = None
+    uncalibrated_error: float | None = None
+    """Expected calibration error of the network's own logits, before temperature and bias."""
+    uncalibrated_brier_score: float | None = None
 
 
 class UncertaintyBand(Part):

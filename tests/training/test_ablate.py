@@ -42,7 +42,9 @@ def test_every_variant_is_a_recipe_and_says_what_it_does() -> None:
         changed = ablate.BASE.model_copy(update=dict(variant.changes))
         assert Recipe.model_validate(changed.model_dump()) == changed
         assert variant.tells
-        differs = bool(changed != ablate.BASE or variant.crop or variant.pretrained or variant.taught)
+        differs = bool(
+            changed != ablate.BASE or variant.crop or variant.pretrained or variant.taught or variant.shifted
+        )
         assert differs == (name != "base")
 
 
@@ -50,16 +52,16 @@ def test_a_variant_is_trained_judged_and_kept(
     marked: Dataset, base: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(VARIANTS, "mixup", Variant("small", {"mixup": 0.2}))
-    for name in ("base", "mixup"):
+    for name in ("base", "shifted-copies", "mixup"):
         row = run_variant(marked, name, base, tmp_path, QUIET)
         assert row.evaluation.films == len(partition(marked, base).held_out)
         assert "specificity_hard_normal" in row.evaluation.slices
     assert run_variant(marked, "mixup", base, tmp_path, QUIET) == row
     save_table(tmp_path, tmp_path / "table.md")
     lines = (tmp_path / "table.md").read_text().splitlines()
-    assert [line.split("|")[1].strip() for line in lines[2:]] == ["`base`", "`mixup`"]
+    assert [line.split("|")[1].strip() for line in lines[2:]] == ["`base`", "`mixup`", "`shifted-copies`"]
     assert "(+" in lines[3] or "(-" in lines[3]
-    assert len(found(tmp_path)) == 2
+    assert len(found(tmp_path)) == 3
 
 
 def test_the_table_compares_the_same_runs_alone(marked: Dataset, base: Recipe, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from training.metrics import (
     calibration_error,
     choose_threshold,
     evaluate,
+    operating_points,
     resample,
     sensitivity_bounds,
 )
@@ -123,6 +124,20 @@ def test_the_sweep_agrees_with_the_figures_at_each_threshold() -> None:
         assert (found.value, found.low, found.high) == pytest.approx(
             (sensitivity[place], low[place], high[place])
         )
+
+
+def test_an_operating_point_is_what_the_figures_say_at_its_threshold() -> None:
+    plain = scored(count=200)
+    hard = (plain.labels == 0) & (np.arange(200) % 3 == 0)
+    films = replace(plain, slices={"hard_normal": hard})
+    for point in operating_points(films, (0.2, 0.8)):
+        found = evaluate(films, point.threshold)
+        for name in ("sensitivity", "specificity", "precision", "accuracy"):
+            ours, theirs = getattr(point, name), getattr(found, name)
+            assert ours.value == pytest.approx(theirs.value)
+            assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high))
+        assert point.specificity_hard_normal == found.slices["specificity_hard_normal"]
+    assert operating_points(plain, (0.5,))[0].specificity_hard_normal is None
 
 
 def test_one_class_alone_has_no_figures() -> None:
