@@ -4,7 +4,7 @@ The small residual network ranks the choices, since a ResNet50 takes hours a run
 which one of them is taken stands in docs/ablations.md.
 """
 
-import json
+import csv
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,6 +27,7 @@ from training.fit import fit, partition, predict_logits
 from training.metrics import Scored, evaluate
 from training.pretrain import pretrain
 from training.recipe import Recipe, Stage
+from training.restyle import restyle
 from training.teach import teach
 
 BASE = Recipe(
@@ -66,6 +67,16 @@ VARIANTS: dict[str, Variant] = {
     "augmentation-strong": Variant("strong augmentation", {"augmentation": "strong"}),
     "kind-0": Variant("the kind is not learned", {"kind_weight": 0.0}),
     "kind-1": Variant("the kind weighs as much as the label", {"kind_weight": 1.0}),
+    "movement-0.5": Variant("rotation, shift, zoom, aspect and shear half as wide", {"movement": 0.5}),
+    "movement-2": Variant("the same twice as wide", {"movement": 2.0}),
+    "tone-1.75": Variant("gamma, contrast, brightness and local contrast 1.75 times as wide", {"tone": 1.75}),
+    "tone-2.5": Variant("the same 2.5 times as wide", {"tone": 2.5}),
+    "tone-1.75-movement-0.5": Variant("tone wider, movement narrower", {"tone": 1.75, "movement": 0.5}),
+    "tone-2.5-movement-0.5": Variant("tone wider still, movement narrower", {"tone": 2.5, "movement": 0.5}),
+    "contrast-film": Variant(
+        "each film's mean and deviation made alike before the network", {"contrast": "film"}
+    ),
+    "contrast-local": Variant("the same within windows of a quarter of the side", {"contrast": "local"}),
     "mixup": Variant("MixUp, α = 0.2", {"mixup": 0.2}),
     "averaging-0": Variant("the last weights, not their average", {"averaging": 0.0}),
     "smoothing-0": Variant("labels not smoothed", {"label_smoothing": 0.0}),
@@ -82,6 +93,7 @@ VARIANTS: dict[str, Variant] = {
     "shifted-copies": Variant(
         "not trained anew: the base's mean logit over nine copies, shifted by up to 4 px", shifted=4
     ),
+    "longer": Variant("twice the epochs", _at(96, 20)),
     "size-128": Variant("128 px", _at(128)),
     "size-160": Variant("160 px", _at(160)),
     "size-224": Variant("224 px", _at(224)),
@@ -89,7 +101,10 @@ VARIANTS: dict[str, Variant] = {
 
 
 class Row(BaseModel):
-    """What one run of a variant gave on its held-out fold, at the threshold tuned there."""
+    """What one run of a variant gave on its held-out fold, at the threshold tuned there.
+
+    `restyled`: on the same films in the style of the other class, with the same calibration and threshold.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -97,6 +112,7 @@ class Row(BaseModel):
     fold: int
     trial: int
     evaluation: Evaluation
+    restyled: Evaluation
     seconds: float
 
 
@@ -119,14 +135,20 @@ def run_variant(films: Dataset, name: str, base: Recipe, folder: Path, console: 
     seen = replace(films, pixels=to_lungs(films.pixels)) if variant.crop else films
     network = fit(seen, recipe, folder / "base" / run.name if variant.shifted else run, console)
     held_out = partition(seen, recipe).held_out
-    logits = _logits(network, held_out.resized(recipe.input_size), variant.shifted)
+    restyled = replace(held_out, pixels=restyle(held_out))
+    logits, changed = (
+        _logits(network, shown.resized(recipe.input_size), variant.shifted) for shown in (held_out, restyled)
+    )
     run.mkdir(parents=True, exist_ok=True)
-    scored = Scored.of(held_out, fit_scaling(logits, held_out.labels)(logits))
+    scaling = fit_scaling(logits, held_out.labels)
+    scored = Scored.of(held_out, scaling(logits))
+    threshold = describe_threshold(scored).value
     row = Row(
         variant=name,
         fold=fold,
         trial=trial,
-        evaluation=evaluate(scored, describe_threshold(scored).value),
+        evaluation=evaluate(scored, threshold),
+        restyled=evaluate(Scored.of(restyled, scaling(changed)), threshold),
         seconds=time.monotonic() - began,
     )
     result.write_text(row.model_dump_json(indent=1) + "\n")
@@ -154,22 +176,29 @@ def _slice(evaluation: Evaluation, name: str) -> float:
     return estimate.value if estimate else math.nan
 
 
-FIGURES: dict[str, Callable[[Evaluation], float]] = {
-    "AUC": lambda e: e.auc.value,
-    "AUC, hard normal": lambda e: _slice(e, "auc_hard_normal"),
-    "AUC, against style": lambda e: _slice(e, "auc_against_style"),
-    "sensitivity": lambda e: e.sensitivity.value,
-    "specificity": lambda e: e.specificity.value,
-    "specificity, hard normal": lambda e: _slice(e, "specificity_hard_normal"),
+DECIDING = "deciding"
+FIGURES: dict[str, Callable[[Row], float]] = {
+    DECIDING: lambda row: (_slice(row.evaluation, "auc_hard_normal") + row.restyled.auc.value) / 2,
+    "AUC": lambda row: row.evaluation.auc.value,
+    "AUC, hard normal": lambda row: _slice(row.evaluation, "auc_hard_normal"),
+    "AUC, restyled": lambda row: row.restyled.auc.value,
+    "specificity": lambda row: row.evaluation.specificity.value,
+    "specificity, hard normal": lambda row: _slice(row.evaluation, "specificity_hard_normal"),
+    "specificity, restyled": lambda row: row.restyled.specificity.value,
+    "sensitivity, restyled": lambda row: row.restyled.sensitivity.value,
 }
 
 
 def table(rows: Iterable[Row]) -> str:
-    """Markdown: each variant's mean over its runs and its difference from the base on the same runs."""
+    """Markdown: each variant's mean over its runs and its difference from the base on the same runs.
+
+    Behind ± stand two standard errors of that difference, from how much the base moves between starts.
+    """
     by_variant: dict[str, dict[tuple[int, int], Row]] = {}
     for row in rows:
         by_variant.setdefault(row.variant, {})[row.fold, row.trial] = row
     base = by_variant.get("base", {})
+    noise = _noise(list(base.values()))
     lines = [
         "| variant | what is different | runs | " + " | ".join(FIGURES) + " | time a run |",
         "| --- | --- | --- | " + " | ".join("---" for _ in FIGURES) + " | --- |",
@@ -177,15 +206,18 @@ def table(rows: Iterable[Row]) -> str:
     for name in (name for name in VARIANTS if name in by_variant):
         runs = by_variant[name]
         cells = []
-        for figure in FIGURES.values():
-            values = np.array([figure(row.evaluation) for row in runs.values()])
+        for title, figure in FIGURES.items():
+            values = np.array([figure(row) for row in runs.values()])
             cell = f"{values.mean():.4f}"
             shared = [key for key in runs if key in base]
             if name != "base" and shared:
                 differences = _differences(
                     figure, [runs[key] for key in shared], [base[key] for key in shared]
                 )
-                cell += f" ({differences.mean():+.4f})"
+                cell += f" ({differences.mean():+.4f}"
+                if title == DECIDING and noise is not None:
+                    cell += f" ± {2 * noise * math.sqrt(2 / len(shared)):.4f}"
+                cell += ")"
             cells.append(cell)
         minutes = np.mean([row.seconds for row in runs.values()]) / 60
         lines.append(
@@ -194,10 +226,20 @@ def table(rows: Iterable[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _noise(base: Sequence[Row]) -> float | None:
+    """Standard deviation of the deciding figure between starts, pooled over folds; None without two of a fold."""
+    by_fold: dict[int, list[float]] = {}
+    for row in base:
+        by_fold.setdefault(row.fold, []).append(FIGURES[DECIDING](row))
+    freedom = sum(len(values) - 1 for values in by_fold.values())
+    squares = sum(float(np.square(np.array(values) - np.mean(values)).sum()) for values in by_fold.values())
+    return math.sqrt(squares / freedom) if freedom else None
+
+
 def _differences(
-    figure: Callable[[Evaluation], float], ours: Sequence[Row], theirs: Sequence[Row]
+    figure: Callable[[Row], float], ours: Sequence[Row], theirs: Sequence[Row]
 ) -> npt.NDArray[np.float64]:
-    return np.array([figure(a.evaluation) - figure(b.evaluation) for a, b in zip(ours, theirs, strict=True)])
+    return np.array([figure(a) - figure(b) for a, b in zip(ours, theirs, strict=True)])
 
 
 def found(folder: Path) -> list[Row]:
@@ -206,7 +248,12 @@ def found(folder: Path) -> list[Row]:
 
 
 def save_table(folder: Path, path: Path) -> None:
-    """Write the table of every result in `folder`, and the results beside it as JSON."""
+    """Write the table of every result in `folder`, and the figures of every run beside it as CSV."""
     rows = found(folder)
     path.write_text(table(rows))
-    path.with_suffix(".json").write_text(json.dumps([row.model_dump() for row in rows], indent=1) + "\n")
+    with path.with_suffix(".csv").open("w", newline="") as file:
+        lines = csv.writer(file, lineterminator="\n")
+        lines.writerow(["variant", "fold", "trial", *FIGURES, "seconds"])
+        for row in rows:
+            figures = [f"{figure(row):.4f}" for figure in FIGURES.values()]
+            lines.writerow([row.variant, row.fold, row.trial, *figures, round(row.seconds)])

@@ -40,13 +40,16 @@ class Augmentation(keras.layers.Layer):  # type: ignore[misc]
     batch's first views, then its second ones; views of a film share its geometry and tone and differ in blur,
     noise and JPEG alone. `strength` scales every range: at 1, rotation ±10°, shift ±6 %, zoom ±12 %, aspect
     ±8 %, shear ±5°, gamma 0.67 to 1.5, contrast ±30 %, brightness ±12 %, local contrast −50 % to +80 %, blur,
-    noise, and JPEG down to quality 30. `flip` mirrors half of the films, which breaks laterality.
+    noise, and JPEG down to quality 30. `movement` scales the ranges of geometry once more, `tone` those of gamma,
+    contrast and brightness. `flip` mirrors half of the films, which breaks laterality.
     """
 
     def __init__(
         self,
         strength: float = 1.0,
         *,
+        movement: float = 1.0,
+        tone: float = 1.0,
         flip: bool = False,
         views: int = 1,
         seed: int | None = None,
@@ -54,6 +57,8 @@ class Augmentation(keras.layers.Layer):  # type: ignore[misc]
     ) -> None:
         super().__init__(dtype="float32", **options)
         self.strength = strength
+        self.movement = movement
+        self.tone = tone
         self.flip = flip
         self.views = views
         self.seed = seed
@@ -79,7 +84,7 @@ class Augmentation(keras.layers.Layer):  # type: ignore[misc]
     def _move(self, films: Any) -> Any:
         """One affine resampling about the centre; what comes in from outside is black."""
         size = ops.cast(ops.shape(films)[1], "float32")
-        s = self.strength
+        s = self.strength * self.movement
 
         def draw(low: float, high: float) -> Any:
             return self._uniform(films, low, high)
@@ -103,8 +108,8 @@ class Augmentation(keras.layers.Layer):  # type: ignore[misc]
         return ops.image.affine_transform(films, transforms, interpolation="bilinear", fill_mode="constant")
 
     def _expose(self, films: Any) -> Any:
-        """Tone, local contrast, sharpness and noise on grey levels from 0 to 1."""
-        s = self.strength
+        """Tone and local contrast on grey levels from 0 to 1."""
+        s = self.strength * self.tone
 
         def draw(low: float, high: float) -> Any:
             return ops.reshape(self._uniform(films, low, high), (-1, 1, 1, 1))
@@ -113,7 +118,7 @@ class Augmentation(keras.layers.Layer):  # type: ignore[misc]
         films = ops.power(films + 1e-6, ops.exp(draw(-0.4, 0.4) * s))
         # Local contrast: what a coarse blur leaves is taken away or doubled, as local equalisation would.
         coarse = _smooth(films, 8)
-        films = coarse + (films - coarse) * (1 + draw(-0.5, 0.8) * s)
+        films = coarse + (films - coarse) * (1 + draw(-min(0.5, 0.8 / s), 0.8) * s)
         coarse_shift = draw(-0.3, 0.2) * s
         films = films + (coarse - ops.mean(coarse, axis=(1, 2), keepdims=True)) * coarse_shift
         mean = ops.mean(films, axis=(1, 2), keepdims=True)
@@ -138,7 +143,8 @@ class Augmentation(keras.layers.Layer):  # type: ignore[misc]
 
     def get_config(self) -> dict[str, Any]:
         """What rebuilds the layer."""
-        options = {"strength": self.strength, "flip": self.flip, "views": self.views, "seed": self.seed}
+        names = ("strength", "movement", "tone", "flip", "views", "seed")
+        options = {name: getattr(self, name) for name in names}
         config: dict[str, Any] = {**super().get_config(), **options}
         config.pop("dtype", None)
         return config

@@ -62,6 +62,13 @@ def test_a_variant_is_trained_judged_and_kept(
     assert [line.split("|")[1].strip() for line in lines[2:]] == ["`base`", "`mixup`", "`shifted-copies`"]
     assert "(+" in lines[3] or "(-" in lines[3]
     assert len(found(tmp_path)) == 3
+    figures = (tmp_path / "table.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in figures] == ["variant", "base", "mixup", "shifted-copies"]
+    assert figures[1].split(",")[4] == f"{row_of_base(tmp_path).evaluation.auc.value:.4f}"
+
+
+def row_of_base(folder: Path) -> Row:
+    return next(row for row in found(folder) if row.variant == "base")
 
 
 def test_the_table_compares_the_same_runs_alone(marked: Dataset, base: Recipe, tmp_path: Path) -> None:
@@ -75,6 +82,30 @@ def test_the_table_compares_the_same_runs_alone(marked: Dataset, base: Recipe, t
     words = table([at("base", 0, 0.5), at("base", 1, 0.9), at("mixup", 0, 0.6)])
     assert "| 0.6000 (+0.1000) |" in words
     assert "| 0.7000 |" in words
+
+
+def test_the_deciding_difference_comes_with_the_noise_between_starts(
+    marked: Dataset, base: Recipe, tmp_path: Path
+) -> None:
+    row = run_variant(marked, "base", base, tmp_path, QUIET)
+
+    def at(variant: str, trial: int, area: float) -> Row:
+        estimate = row.evaluation.auc.model_copy(update={"value": area})
+        slices = row.evaluation.slices | {"auc_hard_normal": estimate}
+        return row.model_copy(
+            update={
+                "variant": variant,
+                "trial": trial,
+                "evaluation": row.evaluation.model_copy(update={"slices": slices}),
+                "restyled": row.restyled.model_copy(update={"auc": estimate}),
+            }
+        )
+
+    starts = [at("base", trial, area) for trial, area in enumerate((0.90, 0.91, 0.92))]
+    words = table([*starts, at("mixup", 0, 0.95)])
+    # Standard deviation 0.01, two runs compared: 2 * 0.01 * sqrt(2).
+    assert "| 0.9500 (+0.0500 ± 0.0283) |" in words
+    assert "±" not in table([starts[0], at("mixup", 0, 0.95)])
 
 
 def test_pretraining_never_sees_the_held_out_fold(
