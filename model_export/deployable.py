@@ -14,7 +14,7 @@ import numpy.typing as npt
 from keras import layers, ops
 
 from training.architectures import BACTERIAL, CAFFE_MEANS_BGR, PNEUMONIA
-from training.calibrate import FeatureSpace, Scaling
+from training.calibrate import POOL, FeatureSpace, Scaling, pool_halves
 
 Preprocess = Literal["caffe", "scale01", "scale11", "torch"]
 PREPROCESS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
@@ -60,7 +60,7 @@ class Anatomy:
 
 @keras.saving.register_keras_serializable("pneumoscope")
 class Reading(layers.Layer):  # type: ignore[misc]
-    """Feature maps → the outputs of the contract.
+    """Last feature maps and, for novelty, those of a middle layer → the outputs of the contract.
 
     The heat map is the head applied to each position of the last feature maps (class activation mapping, Zhou et
     al., 2016): its mean over the positions is the pneumonia logit, calibration's bias included, before
@@ -94,8 +94,14 @@ class Reading(layers.Layer):  # type: ignore[misc]
             name=name, shape=array.shape, initializer=lambda *_, **__: array, trainable=False
         )
 
-    def call(self, features: Any) -> dict[str, Any]:
-        """The outputs by name; see the model file's contract."""
+    def call(self, features: Any, middle: Any = None) -> dict[str, Any]:
+        """The outputs by name; see the model file's contract.
+
+        Args:
+            features: of the trunk, [batch, h, w, features] or [batch, features].
+            middle: maps of the feature space's layer, [batch, h, w, channels]; None where that layer pools the
+                trunk's.
+        """
         features = ops.cast(features, "float32")
         pooled = ops.mean(features, axis=(1, 2)) if self.spatial else features
         logits = ops.matmul(pooled, self.kernel) + self.bias
@@ -110,7 +116,8 @@ class Reading(layers.Layer):  # type: ignore[misc]
         if self.spatial:
             outputs["heatmap"] = ops.sum(features * self.kernel[:, PNEUMONIA], axis=-1) + self.bias[PNEUMONIA]
         if self.with_novelty:
-            centred = pooled - self.mean
+            seen = pooled if middle is None else pool_halves(ops.cast(middle, "float32"))
+            centred = seen - self.mean
             along = ops.matmul(centred, self.basis)
             outputs["novelty"] = self.gain * ops.sum(ops.square(centred), axis=1) + ops.sum(
                 self.gains * ops.square(along), axis=1
@@ -149,7 +156,13 @@ def deployable(
     side = anatomy.input_size
     pixels = keras.Input((side, side), dtype="uint8", name="pixels")
     grey = layers.Reshape((side, side, 1), dtype="float32", name="grey")(ops.cast(pixels, "float32"))
-    outputs = Reading(anatomy, scaling, kind_scaling, space)(anatomy.trunk(grey))
+    reading = Reading(anatomy, scaling, kind_scaling, space)
+    if space is None or space.layer == POOL:
+        outputs = reading(anatomy.trunk(grey))
+    else:
+        trunk = anatomy.trunk
+        middle = trunk.get_layer(space.layer).output
+        outputs = reading(*keras.Model(trunk.input, [trunk.output, middle], name="trunk")(grey))
     return keras.Model(pixels, outputs, name="deployable")
 
 

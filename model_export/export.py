@@ -44,13 +44,16 @@ from training.calibrate import (
 )
 from training.dataset import Dataset
 from training.evaluate import Conclusion
-from training.metrics import Array, Scored, evaluate
+from training.metrics import Scored, evaluate
 from training.recipe import Recipe
 
 INTENDED_USE = (
     "Research and teaching. It supports a reader of frontal chest radiographs of children of one to five years; "
     "a reader decides."
 )
+LICENCE = "Apache-2.0"
+OWN_USE = "Research and teaching. Which films it was trained for is not known here; a reader decides."
+OWN_LICENCE = "that of whoever trained the network"
 PUBLIC_DATA = (
     "Chest X-Ray Images (Pneumonia), training split",
     "Kermany, Zhang, Goldbaum, Labeled Optical Coherence Tomography (OCT) and Chest X-Ray Images for "
@@ -125,7 +128,7 @@ def export(
     single = to_onnx(deployable(anatomy, scaling, kind_scaling, space))
     half = to_half(single)
     report("verifying")
-    parity = check(anatomy, scaling, single, half, probe_films(anatomy.input_size))
+    parity = check(anatomy, scaling, single, half, probe_films(anatomy.input_size), space=space)
 
     draft = Manifest(
         name=name,
@@ -138,8 +141,8 @@ def export(
         calibration=calibration,
         exposure=conclusion.exposure if conclusion else None,
         training=_training(conclusion, recipe, preprocess),
-        licence="Apache-2.0",
-        intended_use=INTENDED_USE,
+        licence=LICENCE if conclusion else OWN_LICENCE,
+        intended_use=INTENDED_USE if conclusion else OWN_USE,
     )
     graphs = {"model.onnx": half}
     int8_parity = None
@@ -149,7 +152,7 @@ def export(
         report("judging half precision on the held-out films")
         outputs = run_graph(half, held_out)
         scored = Scored.of(given.held_out, outputs["probability"])
-        manifests = {"model.onnx": _judged(draft, "float16", scored, outputs, threshold)}
+        manifests = {"model.onnx": _judged(draft, "float16", scored, outputs, threshold, space=space)}
         report("quantising to int8")
         build = partial(deployable, anatomy, kind_scaling=kind_scaling, space=space)
         int8, int8_calibration = _to_calibrated_int8(build, scaling, given, anatomy.input_size)
@@ -157,7 +160,7 @@ def export(
         outputs = run_graph(int8, held_out)
         in_int8 = Scored.of(given.held_out, outputs["probability"])
         calibrated = draft.model_copy(update={"calibration": int8_calibration})
-        manifest = _judged(calibrated, "int8", in_int8, outputs, threshold)
+        manifest = _judged(calibrated, "int8", in_int8, outputs, threshold, space=space)
         int8_parity = compare_int8(
             scored, in_int8, manifests["model.onnx"].threshold.value, manifest.threshold.value
         )
@@ -185,17 +188,11 @@ def _to_calibrated_int8(
     """
     known, held_out = films.known.resized(size), films.held_out.resized(size)
     known = known[np.random.default_rng(0).permutation(len(known))[:CALIBRATION_FILMS]]
-    logits = _logits(run_graph(to_int8(to_onnx(build(scaling)), known), held_out), scaling)
+    first = run_graph(to_int8(to_onnx(build(scaling)), known), held_out)
+    logits = scaling.logits(first["probability"])
     own = fit_scaling(logits, films.held_out.labels)
     described = describe_calibration(logits, Scored.of(films.held_out, own(logits)), own)
     return to_int8(to_onnx(build(own)), known), described
-
-
-def _logits(outputs: Outputs, scaling: Scaling) -> Array:
-    """Uncalibrated pneumonia logits, float64 [films], of a graph that was built with `scaling`."""
-    probability = np.clip(outputs["probability"].astype(np.float64), 1e-7, 1 - 1e-7)
-    logits: Array = scaling.temperature * np.log(probability / (1 - probability)) - scaling.bias
-    return logits
 
 
 def _training(
@@ -243,6 +240,8 @@ def _judged(
     scored: Scored,
     outputs: Outputs,
     threshold: float | None,
+    *,
+    space: FeatureSpace | None,
 ) -> Manifest:
     """Threshold, band, novelty's limit and figures, all of this very graph on the held-out films."""
     chosen = describe_threshold(scored)
@@ -251,7 +250,7 @@ def _judged(
         chosen = Threshold(
             value=threshold, rule=BY_HAND, sensitivity=at.sensitivity, specificity=at.specificity
         )
-    novelty = describe_novelty(outputs["novelty"]) if "novelty" in outputs else None
+    novelty = describe_novelty(outputs["novelty"], space) if space else None
     return draft.model_copy(
         update={
             "precision": precision,

@@ -9,11 +9,12 @@ import onnx
 import onnxruntime
 
 from model_export.deployable import Anatomy
-from training.calibrate import Scaling, sigmoid
+from training.calibrate import POOL, FeatureSpace, Scaling, pool_halves, sigmoid
 from training.metrics import Scored, evaluate
 
 SINGLE_TOLERANCE = 1e-4
 HALF_TOLERANCE = 5e-3
+NOVELTY_TOLERANCE = 0.02
 INT8_AUC_LOSS = 0.002
 INT8_LABELS_CHANGED = 0.005
 
@@ -30,13 +31,15 @@ class Parity:
     """Largest differences seen, over `films` films.
 
     `probability`: of Keras and single precision. `heatmap`: of the heat map's mean and the pneumonia logit that
-    the network's own head gives (None without a heat map). `half`: of single and half precision.
+    the network's own head gives (None without a heat map). `half`: of single and half precision. `novelty`: of
+    Keras and either precision, as a share of the novelty (None where it is not told).
     """
 
     films: int
     probability: float
     heatmap: float | None
     half: float
+    novelty: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +99,37 @@ def keras_logits(anatomy: Anatomy, pixels: npt.NDArray[np.uint8]) -> Array:
     return np.concatenate(logits)
 
 
+def keras_novelty(anatomy: Anatomy, space: FeatureSpace, pixels: npt.NDArray[np.uint8]) -> Array:
+    """Novelty, float64 [films], of the network in Keras and the feature space itself."""
+    trunk = anatomy.trunk
+    if space.layer != POOL:
+        seen = pool_halves(trunk.get_layer(space.layer).output)
+    else:
+        seen = keras.ops.mean(trunk.output, axis=(1, 2)) if anatomy.spatial else trunk.output
+    network = keras.Model(trunk.input, seen)
+    features = [
+        keras.ops.convert_to_numpy(network.predict_on_batch(pixels[i : i + 16, ..., None].astype(np.float32)))
+        for i in range(0, len(pixels), 16)
+    ]
+    return space.novelty(np.concatenate(features))
+
+
 def check(
     anatomy: Anatomy,
     scaling: Scaling,
     single: onnx.ModelProto,
     half: onnx.ModelProto,
     pixels: npt.NDArray[np.uint8],
+    *,
+    space: FeatureSpace | None = None,
 ) -> Parity:
     """Compare the network in Keras (its own trunk and head, not the deployable form) with both graphs.
+
+    Args:
+        anatomy: the network. scaling: its calibration.
+        single, half: the graphs in single and in half precision.
+        pixels: films to compare on, uint8 [films, side, side].
+        space: where novelty is measured; None where the graphs do not tell it.
 
     Raises:
         ParityError: a difference exceeds its tolerance.
@@ -116,6 +142,7 @@ def check(
         probability=_gap(in_single["probability"], expected),
         heatmap=_gap(in_single["heatmap"].mean(axis=(1, 2)), logit) if anatomy.spatial else None,
         half=_gap(in_half["probability"], in_single["probability"]),
+        novelty=None if space is None else _novelty_gap(anatomy, space, in_single, in_half, pixels),
     )
     if parity.probability > SINGLE_TOLERANCE:
         raise ParityError(f"Keras and ONNX differ by {parity.probability:.2g}.")
@@ -124,6 +151,8 @@ def check(
         raise ParityError(f"The heat map's mean differs from the pneumonia logit by {parity.heatmap:.2g}.")
     if parity.half > HALF_TOLERANCE:
         raise ParityError(f"Half precision moves a probability by {parity.half:.2g}.")
+    if parity.novelty is not None and parity.novelty > NOVELTY_TOLERANCE:
+        raise ParityError(f"Novelty differs between Keras and ONNX by {parity.novelty:.1%}.")
     return parity
 
 
@@ -135,6 +164,13 @@ def compare_int8(half: Scored, int8: Scored, half_threshold: float, int8_thresho
         auc_half=evaluate(half, half_threshold).auc.value,
         labels_changed=float(changed.mean()),
     )
+
+
+def _novelty_gap(
+    anatomy: Anatomy, space: FeatureSpace, single: Outputs, half: Outputs, pixels: npt.NDArray[np.uint8]
+) -> float:
+    expected = keras_novelty(anatomy, space, pixels)
+    return max(_gap(found["novelty"] / expected, np.ones(len(expected))) for found in (single, half))
 
 
 def _gap(left: npt.NDArray[np.floating], right: npt.NDArray[np.floating]) -> float:

@@ -17,6 +17,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 console = Console(width=None if sys.stdout.isatty() else 120)
 DEFAULT = Recipe()
 DEFAULT_RUN = Path("runs/resnet50")
+DEFAULT_MODELS = Path("models/pneumonia/1")
+DEFAULT_PAGE = Path("docs/report.md")
+DEFAULT_PICTURES = Path("docs/images/report")
 
 
 def _in_words(stages: tuple[Stage, ...]) -> str:
@@ -150,12 +153,56 @@ def evaluate(
 
 
 @app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    data: Data,
+    models: Annotated[Path, typer.Option(help="Folder of the files exported from it.")] = DEFAULT_MODELS,
+    page: Annotated[Path, typer.Option(help="Page to write.")] = DEFAULT_PAGE,
+    pictures: Annotated[
+        Path, typer.Option(help="Folder for its pictures and report.json.")
+    ] = DEFAULT_PICTURES,
+    probes: Annotated[int, typer.Option(min=1, help="Pictures of each kind for the novelty.")] = 100,
+    heatmap_films: Annotated[int, typer.Option(min=2, help="Films for the heat map's check.")] = 32,
+    heatmap_check: Annotated[
+        bool, typer.Option("--heatmap-check/--no-heatmap-check", help="Whether the heat map is checked.")
+    ] = True,
+) -> None:
+    """Write everything known of a run and its exported files, on the fold they never saw, as one page."""
+    from training.summary import Effort, Sources, write_report
+
+    effort = Effort(probes=probes, heatmap_films=heatmap_films if heatmap_check else 0)
+    words = ["python", "-m", "training", "report", _portable(run, "RUN"), "--data", "DIR"]
+    words += ["--models", _portable(models, "MODELS")]
+    for option, path, default in (("--page", page, DEFAULT_PAGE), ("--pictures", pictures, DEFAULT_PICTURES)):
+        if path != default:
+            words += [option, _portable(path, option[2:].upper())]
+    if probes != Effort().probes:
+        words += ["--probes", str(probes)]
+    if not heatmap_check:
+        words.append("--no-heatmap-check")
+    elif heatmap_films != Effort().heatmap_films:
+        words += ["--heatmap-films", str(heatmap_films)]
+    write_report(
+        Sources(models, run, _load(data)),
+        page,
+        pictures,
+        shlex.join(words),
+        lambda step: console.print(f"· {step}"),
+        effort=effort,
+    )
+    console.print(f"{page} and its pictures in {pictures} are written.")
+
+
+@app.command()
 def ablate(
     data: Data,
     variants: Annotated[str, typer.Option(help="Names, comma-separated; all if not given.")] = "",
     held_out: Annotated[str, typer.Option(help="Folds to hold out, one a run.")] = "0,1",
     trials: Annotated[int, typer.Option(help="Runs of each with another start.")] = 1,
     architecture: Annotated[str, typer.Option(help="Network that ranks the choices.")] = "small_resnet",
+    stages: Annotated[
+        str | None, typer.Option(help="As for `fit`, for variants that name none; judged at the last's size.")
+    ] = None,
     precision: Annotated[str, typer.Option(help="As for `fit`.")] = DEFAULT.precision,
     folder: Annotated[Path, typer.Option(help="Folder of the runs; finished ones are kept.")] = Path(
         "runs/ablations"
@@ -163,6 +210,7 @@ def ablate(
 ) -> None:
     """Train with one choice changed at a time and compare, on the hard films too; goes on after a kill."""
     from training.ablate import BASE, VARIANTS, run_variant, save_table
+    from training.architectures import WeightsError
 
     names = variants.split(",") if variants else list(VARIANTS)
     unknown = set(names) - set(VARIANTS)
@@ -171,18 +219,29 @@ def ablate(
             f"There is no variant {', '.join(sorted(unknown))}; there are {', '.join(VARIANTS)}."
         )
     films = _load(data)
-    base = BASE.model_validate(BASE.model_dump() | {"architecture": architecture, "precision": precision})
+    shown = tuple(Stage.parse(text) for text in stages.split(",")) if stages else BASE.stages
+    asked = {"architecture": architecture, "precision": precision, "stages": shown}
+    base = BASE.model_validate(BASE.model_dump() | asked | {"input_size": shown[-1].size})
     for trial in range(trials):
         for fold in map(int, held_out.split(",")):
             for name in names:
                 recipe = base.model_copy(update={"held_out_fold": fold, "trial": trial})
-                row = run_variant(films, name, recipe, folder, console)
+                try:
+                    row = run_variant(films, name, recipe, folder, console)
+                except WeightsError as error:
+                    console.print(f"{name} is left out: {error}")
+                    continue
                 figures = row.evaluation
                 console.print(
                     f"{name}, fold {fold}, trial {trial}: AUC {figures.auc.value:.4f}, {row.seconds:.0f} s"
                 )
                 save_table(folder, folder / "table.md")
     console.print(f"The table is in {folder / 'table.md'}.")
+
+
+def _portable(path: Path, word: str) -> str:
+    """`path` as a command may name it on any machine: `word` for one that begins at the root."""
+    return word if path.is_absolute() else path.as_posix()
 
 
 def _command(recipe: Recipe, run: Path) -> str:

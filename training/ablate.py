@@ -67,16 +67,6 @@ VARIANTS: dict[str, Variant] = {
     "augmentation-strong": Variant("strong augmentation", {"augmentation": "strong"}),
     "kind-0": Variant("the kind is not learned", {"kind_weight": 0.0}),
     "kind-1": Variant("the kind weighs as much as the label", {"kind_weight": 1.0}),
-    "movement-0.5": Variant("rotation, shift, zoom, aspect and shear half as wide", {"movement": 0.5}),
-    "movement-2": Variant("the same twice as wide", {"movement": 2.0}),
-    "tone-1.75": Variant("gamma, contrast, brightness and local contrast 1.75 times as wide", {"tone": 1.75}),
-    "tone-2.5": Variant("the same 2.5 times as wide", {"tone": 2.5}),
-    "tone-1.75-movement-0.5": Variant("tone wider, movement narrower", {"tone": 1.75, "movement": 0.5}),
-    "tone-2.5-movement-0.5": Variant("tone wider still, movement narrower", {"tone": 2.5, "movement": 0.5}),
-    "contrast-film": Variant(
-        "each film's mean and deviation made alike before the network", {"contrast": "film"}
-    ),
-    "contrast-local": Variant("the same within windows of a quarter of the side", {"contrast": "local"}),
     "mixup": Variant("MixUp, α = 0.2", {"mixup": 0.2}),
     "averaging-0": Variant("the last weights, not their average", {"averaging": 0.0}),
     "smoothing-0": Variant("labels not smoothed", {"label_smoothing": 0.0}),
@@ -89,6 +79,9 @@ VARIANTS: dict[str, Variant] = {
     ),
     "lung-crops": Variant("films cropped to the lungs", crop=True),
     "self-supervised": Variant("SimCLR on the training films first, 10 epochs", pretrained=10),
+    "imagenet": Variant(
+        "from the published ImageNet weights, where they can be had", {"weights": "imagenet"}
+    ),
     "soft-labels": Variant("half of the target from out-of-fold teachers, four of one trial", taught=1),
     "shifted-copies": Variant(
         "not trained anew: the base's mean logit over nine copies, shifted by up to 4 px", shifted=4

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
-from keras import layers, ops
+from keras import layers
 
 PNEUMONIA, BACTERIAL = 0, 1
 """Columns of the logits."""
@@ -72,44 +72,6 @@ def _normed(x: Any, width: int, size: int, stride: int) -> Any:
     return layers.BatchNormalization(momentum=0.9)(x)
 
 
-@keras.saving.register_keras_serializable("pneumoscope")
-class ContrastNormalisation(layers.Layer):  # type: ignore[misc]
-    """Grey levels less their mean over their standard deviation, as grey levels again: mean 128, deviation 50.
-
-    Within the film or, if `local`, within a window of a quarter of its side about each pixel, which takes slow
-    shading away too. A floor of 8 grey levels keeps flat parts flat. Input and output: float32, [batch, size,
-    size, 1], 0–255.
-    """
-
-    def __init__(self, local: bool, **options: Any) -> None:
-        super().__init__(dtype="float32", **options)
-        self.local = local
-
-    def call(self, films: Any) -> Any:
-        """The films with their contrast made alike."""
-        films = ops.cast(films, "float32") / 255.0
-        apart = films - self._mean(films)
-        deviation = ops.sqrt(self._mean(ops.square(apart)) + 1e-8)
-        return ops.clip(128.0 + 50.0 * apart / (deviation + 8 / 255), 0.0, 255.0)
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Shape of the output: the input's."""
-        return input_shape
-
-    def _mean(self, films: Any) -> Any:
-        if not self.local:
-            return ops.mean(films, axis=(1, 2), keepdims=True)
-        size = int(films.shape[1])
-        coarse = ops.average_pool(films, max(size // 4, 1), strides=max(size // 16, 1), padding="same")
-        return ops.image.resize(coarse, (size, size), interpolation="bilinear")
-
-    def get_config(self) -> dict[str, Any]:
-        """What rebuilds the layer."""
-        config: dict[str, Any] = {**super().get_config(), "local": self.local}
-        config.pop("dtype", None)
-        return config
-
-
 ARCHITECTURES = {
     architecture.name: architecture
     for architecture in (
@@ -120,12 +82,7 @@ ARCHITECTURES = {
 
 
 def build(
-    name: str,
-    *,
-    input_size: int | None = None,
-    weights: str | Path = "none",
-    contrast: str = "as-is",
-    dropout: float = 0.2,
+    name: str, *, input_size: int | None = None, weights: str | Path = "none", dropout: float = 0.2
 ) -> keras.Model:
     """A network of the registry.
 
@@ -134,8 +91,6 @@ def build(
         input_size: side of the films; None lets every batch have its own.
         weights: `none` (random), `imagenet` (the backbone's published weights, downloaded by Keras), or a
             `.keras` or `.weights.h5` file of the same network.
-        contrast: `as-is`, or made alike before the network: `film` or `local` (`ContrastNormalisation`; local
-            needs an `input_size`).
         dropout: share of the pooled features dropped in training.
 
     Returns:
@@ -150,12 +105,7 @@ def build(
     films = keras.Input((input_size, input_size, 1), name="films", dtype="float32")
     try:
         trunk_weights = "imagenet" if str(weights) == "imagenet" else None
-        shown = (
-            films
-            if contrast == "as-is"
-            else ContrastNormalisation(contrast == "local", name="contrast")(films)
-        )
-        features = architecture.trunk(trunk_weights, architecture.normalise(shown))
+        features = architecture.trunk(trunk_weights, architecture.normalise(films))
     except Exception as error:
         if trunk_weights is None:
             raise

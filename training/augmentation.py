@@ -38,18 +38,15 @@ class Augmentation(keras.layers.Layer):  # type: ignore[misc]
 
     Input: float32, [batch, size, size, 1], grey levels from 0 to 255. Output: the same, [views * batch, …], the
     batch's first views, then its second ones; views of a film share its geometry and tone and differ in blur,
-    noise and JPEG alone. `strength` scales every range: at 1, rotation ±10°, shift ±6 %, zoom ±12 %, aspect
-    ±8 %, shear ±5°, gamma 0.67 to 1.5, contrast ±30 %, brightness ±12 %, local contrast −50 % to +80 %, blur,
-    noise, and JPEG down to quality 30. `movement` scales the ranges of geometry once more, `tone` those of gamma,
-    contrast and brightness. `flip` mirrors half of the films, which breaks laterality.
+    noise and JPEG alone. `strength` scales every range: at 1, rotation ±5°, shift ±3 %, zoom ±6 %, aspect
+    ±4 %, shear ±2.5°, gamma 0.5 to 2, contrast ±50 %, brightness ±21 %, local contrast −80 % to +140 %, blur,
+    noise, and JPEG down to quality 30. `flip` mirrors half of the films, which breaks laterality.
     """
 
     def __init__(
         self,
         strength: float = 1.0,
         *,
-        movement: float = 1.0,
-        tone: float = 1.0,
         flip: bool = False,
         views: int = 1,
         seed: int | None = None,
@@ -57,8 +54,6 @@ class Augmentation(keras.layers.Layer):  # type: ignore[misc]
     ) -> None:
         super().__init__(dtype="float32", **options)
         self.strength = strength
-        self.movement = movement
-        self.tone = tone
         self.flip = flip
         self.views = views
         self.seed = seed
@@ -84,23 +79,23 @@ class Augmentation(keras.layers.Layer):  # type: ignore[misc]
     def _move(self, films: Any) -> Any:
         """One affine resampling about the centre; what comes in from outside is black."""
         size = ops.cast(ops.shape(films)[1], "float32")
-        s = self.strength * self.movement
+        s = self.strength
 
         def draw(low: float, high: float) -> Any:
             return self._uniform(films, low, high)
 
-        angle = draw(-10, 10) * (s * math.pi / 180)
-        shear = draw(-5, 5) * (s * math.pi / 180)
-        zoom = ops.exp(draw(-0.12, 0.12) * s)
-        aspect = ops.exp(draw(-0.08, 0.08) * s)
+        angle = draw(-5, 5) * (s * math.pi / 180)
+        shear = draw(-2.5, 2.5) * (s * math.pi / 180)
+        zoom = ops.exp(draw(-0.06, 0.06) * s)
+        aspect = ops.exp(draw(-0.04, 0.04) * s)
         across, down = zoom * aspect, zoom / aspect
         if self.flip:
             across = across * ops.sign(draw(-1, 1))
         a, b = across * ops.cos(angle), -down * ops.sin(angle + shear)
         c, d = across * ops.sin(angle), down * ops.cos(angle + shear)
         middle = (size - 1) / 2
-        shift_x = draw(-0.06, 0.06) * s * size
-        shift_y = draw(-0.06, 0.06) * s * size
+        shift_x = draw(-0.03, 0.03) * s * size
+        shift_y = draw(-0.03, 0.03) * s * size
         x0 = middle - a * middle - b * middle + shift_x
         y0 = middle - c * middle - d * middle + shift_y
         zero = ops.zeros_like(a)
@@ -109,20 +104,20 @@ class Augmentation(keras.layers.Layer):  # type: ignore[misc]
 
     def _expose(self, films: Any) -> Any:
         """Tone and local contrast on grey levels from 0 to 1."""
-        s = self.strength * self.tone
+        s = self.strength
 
         def draw(low: float, high: float) -> Any:
             return ops.reshape(self._uniform(films, low, high), (-1, 1, 1, 1))
 
         films = ops.clip(films, 0.0, 1.0)
-        films = ops.power(films + 1e-6, ops.exp(draw(-0.4, 0.4) * s))
+        films = ops.power(films + 1e-6, ops.exp(draw(-0.7, 0.7) * s))
         # Local contrast: what a coarse blur leaves is taken away or doubled, as local equalisation would.
         coarse = _smooth(films, 8)
-        films = coarse + (films - coarse) * (1 + draw(-min(0.5, 0.8 / s), 0.8) * s)
-        coarse_shift = draw(-0.3, 0.2) * s
+        films = coarse + (films - coarse) * (1 + draw(-0.8 * min(1, 1 / s), 1.4) * s)
+        coarse_shift = draw(-0.525, 0.35) * s
         films = films + (coarse - ops.mean(coarse, axis=(1, 2), keepdims=True)) * coarse_shift
         mean = ops.mean(films, axis=(1, 2), keepdims=True)
-        films = mean + (films - mean) * (1 + draw(-0.3, 0.3) * s) + draw(-0.12, 0.12) * s
+        films = mean + (films - mean) * (1 + draw(-0.525, 0.525) * s) + draw(-0.21, 0.21) * s
         return ops.clip(films, 0.0, 1.0)
 
     def _degrade(self, films: Any) -> Any:
@@ -143,8 +138,7 @@ class Augmentation(keras.layers.Layer):  # type: ignore[misc]
 
     def get_config(self) -> dict[str, Any]:
         """What rebuilds the layer."""
-        names = ("strength", "movement", "tone", "flip", "views", "seed")
-        options = {name: getattr(self, name) for name in names}
+        options = {"strength": self.strength, "flip": self.flip, "views": self.views, "seed": self.seed}
         config: dict[str, Any] = {**super().get_config(), **options}
         config.pop("dtype", None)
         return config

@@ -1,11 +1,15 @@
 """From logits on held-out films to probabilities, a threshold, a band of doubt and a limit of novelty."""
 
 from pathlib import Path
+from typing import Any
 
+import keras
 import numpy as np
 import numpy.typing as npt
+from keras import layers, ops
 from pydantic import BaseModel, ConfigDict
 from scipy.optimize import minimize
+from scipy.special import logit
 from sklearn.model_selection import GroupKFold
 
 from app.engine.manifest import Calibration, ExposureLimits, Novelty, Threshold, UncertaintyBand
@@ -23,8 +27,10 @@ from training.metrics import (
 TARGET_SENSITIVITY = 0.95
 COVERAGE = 0.99
 NOVELTY_RANK = 64
+NOVELTY_FLOOR = 0.003
 NOVELTY_SHARE = 0.01
-NOVELTY_METHOD = "low-rank Mahalanobis distance of the pooled features, mean a dimension"
+POOL = "pool"
+"""Name of the layer that pools the last feature maps."""
 EXPOSURE_TAIL = 0.002
 _TEMPERATURES = (0.05, 20.0)
 
@@ -42,6 +48,12 @@ class Scaling(BaseModel):
     def __call__(self, logits: npt.NDArray[np.floating]) -> Array:
         """Probabilities, float64, of logits of any shape."""
         return sigmoid((logits.astype(np.float64) + self.bias) / self.temperature)
+
+    def logits(self, probabilities: npt.NDArray[np.floating]) -> Array:
+        """The logits, float64, that it makes these probabilities of; kept 1e-7 away from 0 and 1."""
+        clipped = np.clip(probabilities.astype(np.float64), 1e-7, 1 - 1e-7)
+        scaled: Array = self.temperature * logit(clipped) - self.bias
+        return scaled
 
 
 def sigmoid(values: Array) -> Array:
@@ -129,10 +141,15 @@ def describe_uncertainty(scored: Scored, coverage: float = COVERAGE) -> Uncertai
     return UncertaintyBand(low=low, high=high, coverage=coverage, share_of_films=float(inside.mean()))
 
 
-def describe_novelty(novelty: npt.NDArray[np.floating]) -> Novelty:
-    """The limit that all but `NOVELTY_SHARE` of these held-out films keep."""
+def describe_novelty(novelty: npt.NDArray[np.floating], space: "FeatureSpace") -> Novelty:
+    """The limit that all but `NOVELTY_SHARE` of these held-out films keep.
+
+    Args:
+        novelty: of the held-out films, [films], as the very file tells it that the limit is for.
+        space: what it is a distance in.
+    """
     limit = float(np.quantile(novelty, 1 - NOVELTY_SHARE))
-    return Novelty(limit=limit, share_of_films=float((novelty > limit).mean()), method=NOVELTY_METHOD)
+    return Novelty(limit=limit, share_of_films=float((novelty > limit).mean()), method=space.method)
 
 
 def describe_exposure(films: Dataset) -> ExposureLimits:
@@ -147,38 +164,118 @@ def describe_exposure(films: Dataset) -> ExposureLimits:
     )
 
 
+def middle_layer(network: keras.Model) -> str:
+    """Name of the layer whose maps novelty looks at; `POOL` where the network has none.
+
+    The last layer whose maps are at least four times (or else twice) as wide as those before pooling: the end of
+    `conv3` in ResNet50. Maps there still tell texture and place, which the last ones, learnt to tell labels
+    alone, do not; and int8 has rounded less often on the way to them.
+
+    Args:
+        network: with a layer `POOL` and an input of fixed size.
+
+    Raises:
+        ValueError: its input has no fixed size.
+    """
+    last = network.get_layer(POOL).input.shape[1]
+    if last is None:
+        raise ValueError("The network has no fixed input size, so its middle cannot be told.")
+    convolved = False
+    sides: dict[str, int] = {}
+    for layer in network.layers:
+        convolved = convolved or isinstance(layer, layers.Conv2D)
+        if convolved and len(layer.output.shape) == 4:
+            sides[layer.name] = layer.output.shape[1]
+    for factor in (4, 2):
+        wide = [name for name, side in sides.items() if side >= factor * last]
+        if wide:
+            return wide[-1]
+    return POOL
+
+
+def pool_halves(maps: Any) -> Any:
+    """Feature maps, [batch, h, w, channels] → means of their upper and lower half, [batch, 2 × channels].
+
+    Halves, so that a film upside down is not the mean that it was; a middle row is in both.
+    """
+    rows = (maps.shape[1] + 1) // 2
+    return ops.concatenate(
+        [ops.mean(half, axis=(1, 2)) for half in (maps[:, :rows], maps[:, -rows:])], axis=1
+    )
+
+
+def novelty_features(network: keras.Model, layer: str) -> keras.Model:
+    """From films to the features of a `FeatureSpace`, float32 [batch, features].
+
+    Args:
+        network: with a layer `POOL`. layer: as `middle_layer` names it.
+    """
+    maps = network.get_layer(layer).output
+    return keras.Model(network.input, maps if layer == POOL else pool_halves(maps))
+
+
 class FeatureSpace:
-    """A low-rank Gaussian of the training films' pooled features.
+    """A low-rank Gaussian of the training films' features.
 
     `novelty` is the mean squared Mahalanobis distance a dimension: within the leading `rank` principal
     directions by their own variances, outside them by the mean variance that is left (Lee et al., 2018;
-    probabilistic PCA, Tipping and Bishop, 1999). About 1 for films like those of training.
+    probabilistic PCA, Tipping and Bishop, 1999). Each variance is raised by a floor, so that rounding, in int8
+    above all, weighs little where films hardly differ. Its mean over the training films is 1.
 
     `mean`: float32 [features]. `basis`: float32 [features, rank], orthonormal. `deviations`: float32 [rank],
-    standard deviations along it. `rest`: mean variance a dimension outside.
+    standard deviations along it. `rest`: mean variance a dimension outside. `layer`: where the features are
+    from; see `novelty_features`.
     """
 
-    def __init__(self, mean: Features, basis: Features, deviations: Features, rest: float) -> None:
+    def __init__(
+        self, mean: Features, basis: Features, deviations: Features, rest: float, layer: str
+    ) -> None:
         self.mean = mean
         self.basis = basis
         self.deviations = deviations
         self.rest = rest
+        self.layer = layer
 
     @classmethod
-    def fit(cls, features: Features, rank: int = NOVELTY_RANK) -> "FeatureSpace":
-        """From the training films' features, float32 [films, features]."""
+    def fit(
+        cls, features: Features, layer: str, rank: int = NOVELTY_RANK, floor: float = NOVELTY_FLOOR
+    ) -> "FeatureSpace":
+        """From the training films' features.
+
+        Args:
+            features: float32 [films, features].
+            layer: where they are from.
+            rank: directions with a variance of their own.
+            floor: what every variance is raised by, as a share of the mean variance a dimension.
+        """
         values = features.astype(np.float64)
         mean = values.mean(axis=0)
         _, singular, rows = np.linalg.svd(values - mean, full_matrices=False)
         variances = singular**2 / max(len(values) - 1, 1)
+        size = values.shape[1]
         rank = min(rank, len(variances) - 1)
-        rest = variances[rank:].sum() / (values.shape[1] - rank)
+        rest = variances[rank:].sum() / (size - rank)
+        raised = max(floor * variances.sum() / size, 1e-12)
+        at_home = (
+            np.sum(variances[:rank] / (variances[:rank] + raised)) + (size - rank) * rest / (rest + raised)
+        ) / size
         return cls(
             mean.astype(np.float32),
             rows[:rank].T.astype(np.float32),
-            np.sqrt(np.maximum(variances[:rank], 1e-12)).astype(np.float32),
-            float(max(rest, 1e-12)),
+            np.sqrt((variances[:rank] + raised) * at_home).astype(np.float32),
+            float((rest + raised) * at_home),
+            layer,
         )
+
+    @property
+    def method(self) -> str:
+        """How novelty is measured, in words for the manifest."""
+        place = (
+            "of the pooled last feature maps"
+            if self.layer == POOL
+            else f"of the mean over the upper and over the lower half of the maps of layer {self.layer}"
+        )
+        return f"Mahalanobis distance {place}, of rank {len(self.deviations)}, squared, mean a dimension"
 
     def novelty(self, features: Features) -> Array:
         """Novelty of films, float64 [films], from their features, float32 [films, features]."""
@@ -191,10 +288,18 @@ class FeatureSpace:
 
     def save(self, path: Path) -> None:
         """Write as `.npz`."""
-        np.savez(path, mean=self.mean, basis=self.basis, deviations=self.deviations, rest=self.rest)
+        np.savez(
+            path,
+            mean=self.mean,
+            basis=self.basis,
+            deviations=self.deviations,
+            rest=self.rest,
+            layer=np.array(self.layer),
+        )
 
     @classmethod
     def load(cls, path: Path) -> "FeatureSpace":
-        """Read what `save` wrote."""
+        """Read what `save` wrote; what was written before layers were named is of the pooled features."""
         with np.load(path) as saved:
-            return cls(saved["mean"], saved["basis"], saved["deviations"], float(saved["rest"]))
+            layer = str(saved["layer"]) if "layer" in saved else POOL
+            return cls(saved["mean"], saved["basis"], saved["deviations"], float(saved["rest"]), layer)

@@ -9,16 +9,19 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from app.engine.classifier import Classifier
+from app.engine.classifier import Classifier, Outputs
 from app.engine.errors import ModelFileError
+from app.engine.finding import ReasonCode, review_reasons
 from app.engine.manifest import (
     Calibration,
     Evaluation,
     ExposureLimits,
+    Manifest,
     Novelty,
     Threshold,
     UncertaintyBand,
 )
+from app.imaging.radiograph import measure_exposure
 from training.architectures import BACTERIAL, PNEUMONIA
 from training.calibrate import (
     FeatureSpace,
@@ -29,14 +32,20 @@ from training.calibrate import (
     describe_threshold,
     describe_uncertainty,
     fit_scaling,
+    middle_layer,
+    novelty_features,
 )
 from training.dataset import Dataset, list_digest
 from training.fit import partition, predict_logits
-from training.metrics import Scored, evaluate
+from training.metrics import Mask, Scored, evaluate
 from training.recipe import Recipe
 from training.report import draw_evaluation
 
 Score = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float64]]
+REASONS: tuple[ReasonCode, ...] = ("uncertain", "novel", "exposure")
+"""For which the service asks a person to look."""
+
+_BATCH = 16
 
 
 class ModelError(ValueError):
@@ -94,10 +103,11 @@ def conclude(
     scored = Scored.of(held_out, scaling(logits))
     threshold = describe_threshold(scored)
 
-    pooled = keras.Model(network.input, network.get_layer("pool").output)
-    space = FeatureSpace.fit(predict_logits(pooled, parts.learn.resized(recipe.input_size)))
+    layer = middle_layer(network)
+    seen = novelty_features(network, layer)
+    space = FeatureSpace.fit(predict_logits(seen, parts.learn.resized(recipe.input_size)), layer)
     space.save(run / "novelty.npz")
-    novelty = space.novelty(predict_logits(pooled, pixels))
+    novelty = space.novelty(predict_logits(seen, pixels))
 
     learnt_from = [*parts.learn.films, *parts.monitor.films]
     conclusion = Conclusion(
@@ -106,7 +116,7 @@ def conclude(
         calibration=describe_calibration(logits, scored, scaling),
         threshold=threshold,
         uncertainty=describe_uncertainty(scored),
-        novelty=describe_novelty(novelty),
+        novelty=describe_novelty(novelty, space),
         exposure=describe_exposure(parts.learn),
         evaluation=evaluate(scored, threshold.value),
         films=len(learnt_from),
@@ -170,8 +180,40 @@ def _open_onnx(path: Path, threshold: float | None) -> Judged:
 
 def classifier_scores(classifier: Classifier, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     """Probabilities of films, float64 [films], from uint8 [films, side, side], by the service's own engine."""
-    batches = np.array_split(pixels, max(1, len(pixels) // 16))
-    return np.concatenate([classifier.run(batch).probability for batch in batches]).astype(np.float64)
+    return classifier_outputs(classifier, pixels).probability.astype(np.float64)
+
+
+def classifier_outputs(classifier: Classifier, pixels: npt.NDArray[np.uint8]) -> Outputs:
+    """What the service's own engine says of any number of films, uint8 [films, side, side]."""
+    parts = [classifier.run(pixels[start : start + _BATCH]) for start in range(0, len(pixels), _BATCH)]
+
+    def together(name: str) -> npt.NDArray[np.float32] | None:
+        found = [getattr(part, name) for part in parts]
+        return None if found[0] is None else np.concatenate(found)
+
+    return Outputs(
+        probability=np.concatenate([part.probability for part in parts]),
+        classes=together("classes"),
+        heatmap=together("heatmap"),
+        novelty=together("novelty"),
+    )
+
+
+def review_by_reason(outputs: Outputs, pixels: npt.NDArray[np.uint8], manifest: Manifest) -> dict[str, Mask]:
+    """For which films the service asks a person to look, bool [films], by reason.
+
+    Args:
+        outputs: of a model file. pixels: its films, uint8 [films, side, side]. manifest: its own.
+    """
+    novelty = outputs.novelty if outputs.novelty is not None else [None] * len(pixels)
+    asked = [
+        {
+            reason.code
+            for reason in review_reasons(float(probability), unlike, measure_exposure(film), manifest)
+        }
+        for probability, unlike, film in zip(outputs.probability, novelty, pixels, strict=True)
+    ]
+    return {code: np.array([code in codes for codes in asked]) for code in REASONS}
 
 
 def _open_keras(path: Path, threshold: float | None) -> Judged:

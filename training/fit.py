@@ -112,12 +112,7 @@ def fit(films: Dataset, recipe: Recipe, run: Path, console: Console) -> keras.Mo
         network = _train(partition(films, recipe), recipe, run, console)
     finally:
         keras.mixed_precision.set_global_policy("float32")
-    final = build(
-        recipe.architecture,
-        input_size=recipe.input_size,
-        contrast=recipe.contrast,
-        dropout=recipe.dropout,
-    )
+    final = build(recipe.architecture, input_size=recipe.input_size, dropout=recipe.dropout)
     final.set_weights(network)
     final.save(run / "model.keras")
     (run / "checkpoint.npz").unlink(missing_ok=True)
@@ -126,9 +121,7 @@ def fit(films: Dataset, recipe: Recipe, run: Path, console: Console) -> keras.Mo
 
 def _train(parts: Partition, recipe: Recipe, run: Path, console: Console) -> Weights:
     """The loop. Returns the weights to keep."""
-    network = build(
-        recipe.architecture, weights=recipe.weights, contrast=recipe.contrast, dropout=recipe.dropout
-    )
+    network = build(recipe.architecture, weights=recipe.weights, dropout=recipe.dropout)
     schedule = plan(recipe, _films_an_epoch(parts.learn, recipe))
     targets = targets_of(parts.learn)
     if recipe.soft_labels != "none":
@@ -368,12 +361,7 @@ def _trainer(network: keras.Model, films: Dataset, recipe: Recipe, epoch: Epoch)
     inputs = keras.Input((epoch.size, epoch.size, 1), name="films", dtype="float32")
     views = 2 if recipe.consistency else 1
     augmentation = Augmentation(
-        STRENGTHS[recipe.augmentation],
-        movement=recipe.movement,
-        tone=recipe.tone,
-        flip=recipe.flip,
-        views=views,
-        seed=recipe.seed + 1000 * recipe.trial,
+        STRENGTHS[recipe.augmentation], flip=recipe.flip, views=views, seed=recipe.seed + 1000 * recipe.trial
     )
     logits = network(augmentation(inputs))
     if views > 1:

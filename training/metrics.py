@@ -16,6 +16,7 @@ from training.folds import group
 
 RESAMPLES = 1000
 Array = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +57,9 @@ def evaluate(scored: Scored, threshold: float, *, seed: int = 0) -> Evaluation:
     if labels.all() or not labels.any():
         raise ValueError("Figures need films of both classes.")
     called = scores >= threshold
-    drawn = resample(scored.groups, seed=seed)
-    weights = np.concatenate([np.ones((1, len(labels)), np.float32), drawn])  # row 0: the films as they are
+    weights = _weights(scored.groups, seed)
 
-    def weigh(mask: npt.NDArray[np.bool_]) -> Array:
+    def weigh(mask: Mask) -> Array:
         total: Array = (weights @ mask.astype(np.float32)).astype(np.float64)
         return total
 
@@ -108,13 +108,16 @@ def _rankings(scored: Scored) -> dict[str, npt.NDArray[np.bool_]]:
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """What a threshold gives; `specificity_hard_normal` is None without that slice."""
+    """What a threshold gives; `specificity_hard_normal` is None without films of that slice.
+
+    `precision` is None where no film is called pneumonia.
+    """
 
     threshold: float
     sensitivity: Estimate
     specificity: Estimate
     specificity_hard_normal: Estimate | None
-    precision: Estimate
+    precision: Estimate | None
     accuracy: Estimate
 
 
@@ -123,13 +126,8 @@ def operating_points(
 ) -> tuple[OperatingPoint, ...]:
     """What each of `thresholds` gives, with the intervals of `evaluate`."""
     labels = scored.labels.astype(bool)
-    drawn = resample(scored.groups, seed=seed)
-    weights = np.concatenate([np.ones((1, len(labels)), np.float32), drawn])
-    hard = scored.slices.get("hard_normal")
-
-    def share(part: npt.NDArray[np.bool_], whole: npt.NDArray[np.bool_]) -> Estimate:
-        sums = weights @ np.stack([part & whole, whole], axis=1).astype(np.float32)
-        return _estimate(_ratio(*sums.astype(np.float64).T))
+    weights = _weights(scored.groups, seed)
+    hard = scored.slices.get("hard_normal", np.zeros_like(labels))
 
     points = []
     for threshold in thresholds:
@@ -137,14 +135,36 @@ def operating_points(
         points.append(
             OperatingPoint(
                 threshold=threshold,
-                sensitivity=share(called, labels),
-                specificity=share(~called, ~labels),
-                specificity_hard_normal=None if hard is None else share(~called, hard),
-                precision=share(labels, called),
-                accuracy=share(called == labels, np.ones_like(labels)),
+                sensitivity=_share(weights, called, labels),
+                specificity=_share(weights, ~called, ~labels),
+                specificity_hard_normal=_share(weights, ~called, hard) if hard.any() else None,
+                precision=_share(weights, labels, called) if called.any() else None,
+                accuracy=_share(weights, called == labels, np.ones_like(labels)),
             )
         )
     return tuple(points)
+
+
+def share(groups: npt.NDArray[np.int64], part: Mask, whole: Mask, *, seed: int = 0) -> Estimate:
+    """Share of the films of `whole` (bool [films]) that are in `part` too (bool [films]); 0 if `whole` is empty.
+
+    `groups`: int64 [films], films of one patient share one.
+    """
+    return _share(_weights(groups, seed), part, whole)
+
+
+def auc_difference(scored: Scored, other: Scored, *, seed: int = 0) -> Estimate:
+    """AUC of `other` less that of `scored`, on the same films and in the same resamples of them.
+
+    Raises:
+        ValueError: the two are not of the same films.
+    """
+    if not (np.array_equal(scored.labels, other.labels) and np.array_equal(scored.groups, other.groups)):
+        raise ValueError("Two areas under the curve are compared on the same films alone.")
+    weights = _weights(scored.groups, seed)
+    labels = scored.labels.astype(bool)
+    (before, _), (after, _) = (_ranking(labels, each.scores, weights) for each in (scored, other))
+    return _estimate(after - before)
 
 
 def sensitivity_bounds(scored: Scored, *, seed: int = 0) -> tuple[Array, Array, Array, Array]:
@@ -184,17 +204,42 @@ def choose_threshold(scored: Scored, target: float, *, seed: int = 0) -> float:
     return float((at + below.max()) / 2) if len(below) else float(at / 2)
 
 
-def calibration_error(labels: npt.NDArray[np.int64], probabilities: Array, bins: int = 15) -> float:
-    """Expected calibration error over bins of equal film count (Nixon et al., 2019, adaptive ECE)."""
+def reliability(
+    labels: npt.NDArray[np.int64], probabilities: Array, bins: int = 15
+) -> tuple[Array, Array, npt.NDArray[np.int64]]:
+    """A reliability diagram's bins, of equal film count.
+
+    Returns:
+        Mean probability (float64 [bins], rising), share of pneumonia (float64 [bins]) and films (int64 [bins]).
+    """
     order = np.argsort(probabilities, kind="stable")
     parts = np.array_split(order, min(bins, len(order)))
-    gaps = [abs(labels[part].mean() - probabilities[part].mean()) * len(part) for part in parts]
-    return float(sum(gaps) / len(order))
+    return (
+        np.array([probabilities[part].mean() for part in parts]),
+        np.array([labels[part].mean() for part in parts]),
+        np.array([len(part) for part in parts], np.int64),
+    )
+
+
+def calibration_error(labels: npt.NDArray[np.int64], probabilities: Array, bins: int = 15) -> float:
+    """Expected calibration error over bins of equal film count (Nixon et al., 2019, adaptive ECE)."""
+    predicted, observed, films = reliability(labels, probabilities, bins)
+    return float(np.average(np.abs(observed - predicted), weights=films))
 
 
 def brier_score(labels: npt.NDArray[np.int64], probabilities: Array) -> float:
     """Mean squared distance of probability and label."""
     return float(np.mean((probabilities - labels) ** 2))
+
+
+def _weights(groups: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.float32]:
+    """Row 0: the films as they are; then those of `resample`. Float32, [RESAMPLES + 1, films]."""
+    return np.concatenate([np.ones((1, len(groups)), np.float32), resample(groups, seed=seed)])
+
+
+def _share(weights: npt.NDArray[np.float32], part: Mask, whole: Mask) -> Estimate:
+    sums = weights @ np.stack([part & whole, whole], axis=1).astype(np.float32)
+    return _estimate(_ratio(*sums.astype(np.float64).T))
 
 
 def _ratio(part: Array, whole: Array) -> Array:

@@ -43,7 +43,6 @@ class Recipe(BaseModel):
 
     architecture: str = "resnet50"
     weights: str = "none"
-    contrast: Literal["as-is", "film", "local"] = "as-is"
     input_size: Annotated[int, Field(ge=32, le=1024)] = 224
     seed: int = 0
     trial: Annotated[int, Field(ge=0)] = 0
@@ -72,8 +71,6 @@ class Recipe(BaseModel):
 
     balance: Literal["none", "weights", "oversample", "style"] = "weights"
     augmentation: Literal["none", "light", "medium", "strong"] = "medium"
-    movement: Annotated[float, Field(ge=0, le=3)] = 1.0
-    tone: Annotated[float, Field(ge=0, le=3)] = 1.0
     flip: bool = False
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.05

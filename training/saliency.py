@@ -32,6 +32,7 @@ from training.fit import predict_logits
 from training.folds import group
 from training.metrics import Array, resample
 from training.report import BLUE, GREY, ORANGE
+from training.wording import with_interval
 
 Heatmaps = npt.NDArray[np.float32]
 Score = Callable[[Pixels], Array]
@@ -376,7 +377,13 @@ def markdown(found: HeatmapCheck) -> str:
     ]
     for order, falling in found.deletion.items():
         rising = found.insertion[order]
-        cells = (order, _words(falling.area), _share(falling), _words(rising.area), _share(rising))
+        cells = (
+            order,
+            with_interval(falling.area, 2),
+            _share(falling),
+            with_interval(rising.area, 2),
+            _share(rising),
+        )
         rows.append(f"| {' | '.join(cells)} |")
     rows += [
         "",
@@ -385,13 +392,13 @@ def markdown(found: HeatmapCheck) -> str:
     ]
     for place, step in enumerate(found.cascade):
         name = step.drawn_anew if place == 0 else f"down to {step.drawn_anew}"
-        rows.append(f"| {name} | {_words(step.correlation)} | {_words(step.magnitude)} |")
+        rows.append(f"| {name} | {with_interval(step.correlation, 2)} | {with_interval(step.magnitude, 2)} |")
     rows += [
-        f"| none, but another patient's film | {_words(found.between_patients)} | |",
+        f"| none, but another patient's film | {with_interval(found.between_patients, 2)} | |",
         "",
-        f"Correlation with Grad-CAM by gradients: {_words(found.grad_cam)}; it differs from that by the head's "
-        f"weights by at most {found.grad_cam_difference:.0e} of its largest value. Rank correlation with Grad-CAM "
-        f"of the next finer feature map: {_words(found.grad_cam_finer)}.",
+        f"Correlation with Grad-CAM by gradients: {with_interval(found.grad_cam, 2)}; it differs from that by the "
+        f"head's weights by at most {found.grad_cam_difference:.0e} of its largest value. Rank correlation with "
+        f"Grad-CAM of the next finer feature map: {with_interval(found.grad_cam_finer, 2)}.",
     ]
     return "\n".join(rows) + "\n"
 
@@ -511,8 +518,4 @@ def _draw_cascade(axes: Axes, found: HeatmapCheck) -> None:
 
 
 def _share(curve: Curve) -> str:
-    return "" if curve.beaten is None else _words(curve.beaten)
-
-
-def _words(estimate: Estimate) -> str:
-    return f"{estimate.value:.2f} ({estimate.low:.2f} – {estimate.high:.2f})"
+    return "" if curve.beaten is None else with_interval(curve.beaten, 2)

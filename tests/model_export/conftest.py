@@ -16,7 +16,7 @@ from training.architectures import build
 SIDE = 64
 
 
-def _awake(network: Any, seed: int = 0) -> Any:
+def awake(network: Any, seed: int = 0) -> Any:
     """Batch statistics and weights as after training: no zeros and ones that would hide a fault."""
     random = np.random.default_rng(seed)
     for layer in network.layers:
@@ -32,7 +32,7 @@ def our_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A ResNet50 of the registry, as `fit` saves it."""
     path = tmp_path_factory.mktemp("ours") / "model.keras"
     keras.utils.set_random_seed(1)
-    _awake(build("resnet50", input_size=SIDE)).save(path)
+    awake(build("resnet50", input_size=SIDE)).save(path)
     return path
 
 
@@ -53,7 +53,7 @@ def functional(activation: str = "sigmoid", units: int = 1, channels: int = 3, *
     x = layers.Conv2D(12, 3, strides=2, activation="relu")(x)
     x = layers.GlobalAveragePooling2D()(x) if pooled else layers.Flatten()(x)
     x = layers.Dropout(0.5)(x)
-    return _awake(keras.Model(inputs, layers.Dense(units, activation=activation)(x)))
+    return awake(keras.Model(inputs, layers.Dense(units, activation=activation)(x)))
 
 
 def nested() -> Any:

@@ -9,9 +9,12 @@ from keras import layers
 
 from model_export.convert import to_half, to_onnx
 from model_export.deployable import Anatomy, NotDeployable, deployable, take_apart
-from model_export.verify import run
-from tests.model_export.conftest import SIDE, functional, nested
-from training.calibrate import FeatureSpace, Scaling, sigmoid
+from model_export.quantize import to_int8
+from model_export.verify import keras_novelty, probe_films, run
+from tests.model_export.conftest import SIDE, awake, functional, nested
+from training.architectures import build
+from training.calibrate import POOL, FeatureSpace, Scaling, middle_layer, novelty_features, sigmoid
+from training.fit import predict_logits
 
 SCALING = Scaling(temperature=1.7, bias=0.4)
 KIND = Scaling(temperature=1.3, bias=-0.2)
@@ -23,10 +26,16 @@ def as_network(path: Path, films: npt.NDArray[np.floating]) -> npt.NDArray[np.fl
     return np.asarray(keras.ops.convert_to_numpy(network(films.astype(np.float32))), np.float64)
 
 
+def fitted(network: Any, layer: str | None = None) -> FeatureSpace:
+    """A space of the smooth films that the comparison of precisions draws."""
+    layer = layer or middle_layer(network)
+    chests = probe_films(SIDE, 80, seed=1)[40:]
+    return FeatureSpace.fit(predict_logits(novelty_features(network, layer), chests), layer, rank=8)
+
+
 @pytest.fixture(scope="module")
-def space(ours: Anatomy) -> FeatureSpace:
-    features = np.random.default_rng(0).random((100, len(ours.kernel))).astype(np.float32)
-    return FeatureSpace.fit(features, rank=8)
+def space(our_file: Path) -> FeatureSpace:
+    return fitted(keras.saving.load_model(our_file, compile=False))
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +79,33 @@ def test_novelty_in_the_graph_is_that_of_training(
     graph: Any, our_file: Path, space: FeatureSpace, pixels: Pixels
 ) -> None:
     network = keras.saving.load_model(our_file, compile=False)
-    pooled = keras.Model(network.input, network.get_layer("pool").output)
-    features = keras.ops.convert_to_numpy(pooled(pixels[..., None].astype(np.float32)))
-    assert run(graph, pixels)["novelty"] == pytest.approx(space.novelty(features), rel=1e-3)
+    assert space.layer == "conv3_block4_out"
+    expected = space.novelty(predict_logits(novelty_features(network, space.layer), pixels))
+    assert run(graph, pixels)["novelty"] == pytest.approx(expected, rel=1e-3)
+    assert run(to_half(graph), pixels)["novelty"] == pytest.approx(expected, rel=1e-2)
+
+
+def test_novelty_of_the_pooled_features_is_that_of_training(
+    our_file: Path, ours: Anatomy, pixels: Pixels
+) -> None:
+    network = keras.saving.load_model(our_file, compile=False)
+    space = fitted(network, POOL)
+    expected = space.novelty(predict_logits(novelty_features(network, POOL), pixels))
+    found = deployable(ours, SCALING, KIND, space).predict_on_batch(pixels)["novelty"]
+    assert found == pytest.approx(expected, rel=1e-3)
+    assert keras_novelty(ours, space, pixels) == pytest.approx(expected, rel=1e-3)
+
+
+def test_int8_keeps_the_scale_of_novelty(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(1)
+    awake(build("small_resnet", input_size=SIDE)).save(tmp_path / "model.keras")
+    anatomy = take_apart(tmp_path / "model.keras", None)
+    space = fitted(keras.saving.load_model(tmp_path / "model.keras", compile=False))
+    single = to_onnx(deployable(anatomy, SCALING, KIND, space))
+    chests = probe_films(SIDE, 80, seed=2)[40:]
+    in_single, in_int8 = run(single, chests), run(to_int8(single, chests), chests)
+    assert np.median(in_int8["novelty"] / in_single["novelty"]) == pytest.approx(1, abs=0.25)
+    assert not np.array_equal(in_int8["novelty"], in_single["novelty"])
 
 
 def test_a_film_gets_the_same_answer_alone_or_in_a_batch(graph: Any, pixels: Pixels) -> None:

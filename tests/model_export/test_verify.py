@@ -1,6 +1,8 @@
 import copy
+from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import onnx
 import pytest
@@ -10,15 +12,24 @@ from model_export.convert import to_half, to_onnx
 from model_export.deployable import Anatomy, deployable
 from model_export.verify import Int8Parity, ParityError, check, compare_int8, probe_films
 from tests.model_export.conftest import SIDE
-from training.calibrate import Scaling
+from training.calibrate import FeatureSpace, Scaling, middle_layer, novelty_features
+from training.fit import predict_logits
 from training.metrics import Scored
 
 SCALING = Scaling(temperature=1.5, bias=0.2)
 
 
 @pytest.fixture(scope="module")
-def single(ours: Anatomy) -> Any:
-    return to_onnx(deployable(ours, SCALING))
+def space(our_file: Path) -> FeatureSpace:
+    network = keras.saving.load_model(our_file, compile=False)
+    layer = middle_layer(network)
+    features = predict_logits(novelty_features(network, layer), probe_films(SIDE, 60, seed=1))
+    return FeatureSpace.fit(features, layer, rank=8)
+
+
+@pytest.fixture(scope="module")
+def single(ours: Anatomy, space: FeatureSpace) -> Any:
+    return to_onnx(deployable(ours, SCALING, space=space))
 
 
 def spoilt(model: Any, factor: float) -> Any:
@@ -30,11 +41,13 @@ def spoilt(model: Any, factor: float) -> Any:
     return spoiled
 
 
-def test_a_faithful_conversion_passes(ours: Anatomy, single: Any) -> None:
-    parity = check(ours, SCALING, single, to_half(single), probe_films(SIDE))
+def test_a_faithful_conversion_passes(ours: Anatomy, single: Any, space: FeatureSpace) -> None:
+    parity = check(ours, SCALING, single, to_half(single), probe_films(SIDE), space=space)
     assert parity.probability <= 1e-4
     assert parity.heatmap is not None
     assert parity.half <= 5e-3
+    assert parity.novelty is not None
+    assert 0 < parity.novelty < 0.02
 
 
 def test_a_graph_that_differs_is_refused(ours: Anatomy, single: Any) -> None:
@@ -45,6 +58,12 @@ def test_a_graph_that_differs_is_refused(ours: Anatomy, single: Any) -> None:
 def test_a_half_precision_file_that_moves_probabilities_is_refused(ours: Anatomy, single: Any) -> None:
     with pytest.raises(ParityError, match="Half precision moves"):
         check(ours, SCALING, single, spoilt(single, 3.0), probe_films(SIDE))
+
+
+def test_a_novelty_that_is_not_the_spaces_is_refused(ours: Anatomy, single: Any, space: FeatureSpace) -> None:
+    wider = FeatureSpace(space.mean, space.basis, 1.1 * space.deviations, 1.1 * space.rest, space.layer)
+    with pytest.raises(ParityError, match="Novelty differs"):
+        check(ours, SCALING, single, single, probe_films(SIDE), space=wider)
 
 
 def test_a_heat_map_whose_mean_is_not_the_logit_is_refused(ours: Anatomy, single: Any) -> None:

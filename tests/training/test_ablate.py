@@ -6,8 +6,11 @@ import keras
 import numpy as np
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from tests.training.conftest import write_films
 from training import ablate
+from training.__main__ import app
 from training.ablate import VARIANTS, Row, Variant, found, run_variant, save_table, table
 from training.dataset import Dataset
 from training.fit import RunError, SoftLabels, partition
@@ -65,6 +68,19 @@ def test_a_variant_is_trained_judged_and_kept(
     figures = (tmp_path / "table.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in figures] == ["variant", "base", "mixup", "shifted-copies"]
     assert figures[1].split(",")[4] == f"{row_of_base(tmp_path).evaluation.auc.value:.4f}"
+
+
+def test_the_command_leaves_out_what_cannot_be_had_and_judges_at_the_size_asked_for(
+    tmp_path: Path,
+) -> None:
+    write_films(tmp_path / "data" / "train", patients=40)
+    words = ["ablate", "--data", str(tmp_path / "data"), "--variants", "base,imagenet", "--held-out", "1"]
+    told = CliRunner().invoke(app, [*words, "--stages", "32x1x16", "--folder", str(tmp_path / "runs")])
+    assert told.exit_code == 0, told.output
+    assert "imagenet is left out: The ImageNet weights of small_resnet" in " ".join(told.output.split())
+    assert Recipe.of_run(tmp_path / "runs" / "base" / "fold-1-trial-0").input_size == 32
+    (row,) = found(tmp_path / "runs")
+    assert (row.variant, row.fold) == ("base", 1)
 
 
 def row_of_base(folder: Path) -> Row:

@@ -4,13 +4,10 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from keras import ops
 
-from tests import radiographs
 from training.architectures import (
     ARCHITECTURES,
     CAFFE_MEANS_BGR,
-    ContrastNormalisation,
     WeightsError,
     build,
     freeze_all_but_top,
@@ -91,27 +88,3 @@ def test_imagenet_weights_that_cannot_be_downloaded_are_a_clear_error(
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match="resnet50"):
         build("resnet51")
-
-
-@pytest.mark.parametrize("local", [False, True])
-def test_contrast_made_alike_takes_tone_away_and_keeps_the_picture(local: bool) -> None:
-    film = radiographs.draw(64, 64, seed=3)[None, ..., None].astype(np.float32)
-    layer = ContrastNormalisation(local)
-    plain, dim = (np.asarray(ops.convert_to_numpy(layer(shown))) for shown in (film, 60 + film / 2))
-    assert plain.shape == film.shape
-    assert abs(plain.mean() - 128) < 8
-    assert np.corrcoef(plain.ravel(), dim.ravel())[0, 1] > 0.97
-    assert np.abs(plain - dim).mean() < 0.4 * np.abs(film - (60 + film / 2)).mean()
-    again = ContrastNormalisation.from_config(layer.get_config())
-    assert np.array_equal(ops.convert_to_numpy(again(film)), plain)
-
-
-def test_only_a_local_contrast_takes_slow_shading_away() -> None:
-    film = radiographs.draw(64, 64, seed=3)[None, ..., None].astype(np.float32) / 2
-    shaded = film + np.linspace(0, 100, 64, dtype=np.float32)[None, :, None, None]
-    moved = []
-    for local in (False, True):
-        layer = ContrastNormalisation(local)
-        shown = [ops.convert_to_numpy(layer(films)) for films in (film, shaded)]
-        moved.append(np.abs(shown[0] - shown[1]).mean())
-    assert moved[1] < 0.6 * moved[0]

@@ -1,16 +1,24 @@
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
+from keras import layers
 
+from training.architectures import build
 from training.calibrate import (
+    POOL,
     FeatureSpace,
+    Scaling,
     describe_calibration,
     describe_exposure,
     describe_novelty,
     describe_threshold,
     describe_uncertainty,
     fit_scaling,
+    middle_layer,
+    novelty_features,
+    pool_halves,
     sigmoid,
 )
 from training.dataset import Dataset
@@ -91,25 +99,96 @@ def test_novelty_is_one_on_average_at_home_and_larger_outside(tmp_path: Path) ->
         features = random.normal(size=(count, 12)) @ mixing + random.normal(0, 0.3, (count, 40))
         return features.astype(np.float32)
 
-    space = FeatureSpace.fit(home(2000), rank=12)
+    space = FeatureSpace.fit(home(2000), "middle", rank=12)
     assert space.novelty(home(2000)).mean() == pytest.approx(1, rel=0.1)
     outside = home(200) + 3 * random.normal(size=(200, 40)).astype(np.float32)
-    limit = describe_novelty(space.novelty(home(1000)))
+    limit = describe_novelty(space.novelty(home(1000)), space)
     assert (space.novelty(outside) > limit.limit).mean() > 0.95
     assert limit.share_of_films == pytest.approx(0.01, abs=0.005)
+    assert "layer middle, of rank 12" in limit.method
 
     space.save(tmp_path / "novelty.npz")
     again = FeatureSpace.load(tmp_path / "novelty.npz")
+    assert again.layer == "middle"
     assert np.array_equal(again.novelty(outside), space.novelty(outside))
 
 
 def test_a_direction_of_full_rank_is_the_mahalanobis_distance() -> None:
     random = np.random.default_rng(1)
     features = (random.normal(size=(500, 6)) @ random.normal(size=(6, 6))).astype(np.float32)
-    space = FeatureSpace.fit(features, rank=5)
+    space = FeatureSpace.fit(features, POOL, rank=5, floor=0)
     centred = features - features.mean(axis=0)
     exact = np.einsum("ij,jk,ik->i", centred, np.linalg.inv(np.cov(features.T)), centred) / 6
     assert space.novelty(features) == pytest.approx(exact, rel=1e-2, abs=1e-3)
+
+
+def test_a_scaling_gives_the_logits_of_its_probabilities() -> None:
+    logits = np.array([-4.0, -0.5, 0.0, 3.0])
+    scaling = Scaling(temperature=0.7, bias=0.4)
+    assert scaling.logits(scaling(logits)) == pytest.approx(logits)
+    assert np.isfinite(scaling.logits(np.array([0.0, 1.0]))).all()
+
+
+def test_rounding_to_eight_bits_does_not_blow_novelty_up() -> None:
+    random = np.random.default_rng(0)
+    mixing = random.normal(size=(6, 64))
+
+    def home(count: int) -> np.ndarray:
+        features = random.normal(size=(count, 6)) @ mixing + random.normal(0, 1e-3, (count, 64))
+        return features.astype(np.float32)
+
+    def rounded(features: np.ndarray) -> np.ndarray:
+        step = np.ptp(features) / 255
+        levels: np.ndarray = np.round(features / step) * step
+        return levels.astype(np.float32)
+
+    trained, held_out = home(1000), home(1000)
+
+    def growth(space: FeatureSpace) -> float:
+        exact = describe_novelty(space.novelty(held_out), space).limit
+        return describe_novelty(space.novelty(rounded(held_out)), space).limit / exact
+
+    assert growth(FeatureSpace.fit(trained, POOL, rank=6)) < 1.5
+    assert growth(FeatureSpace.fit(trained, POOL, rank=6, floor=0)) > 10
+
+
+def test_halves_tell_a_film_from_the_same_upside_down() -> None:
+    maps = np.random.default_rng(0).random((2, 7, 5, 3)).astype(np.float32)
+    upright, turned = (keras.ops.convert_to_numpy(pool_halves(film)) for film in (maps, maps[:, ::-1, ::-1]))
+    assert upright[:, :3] == pytest.approx(maps[:, :4].mean(axis=(1, 2)), rel=1e-5)
+    assert upright[:, 3:] == pytest.approx(maps[:, 3:].mean(axis=(1, 2)), rel=1e-5)
+    assert turned == pytest.approx(np.roll(upright, 3, axis=1), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "size", "side", "features"), [("resnet50", 224, 28, 1024), ("small_resnet", 96, 12, 96)]
+)
+def test_the_middle_is_the_end_of_a_stage(architecture: str, size: int, side: int, features: int) -> None:
+    network = build(architecture, input_size=size)
+    name = middle_layer(network)
+    assert network.get_layer(name).output.shape[1] == side
+    following = network.layers[[layer.name for layer in network.layers].index(name) + 1]
+    assert following.output.shape[1] == side / 2
+    assert novelty_features(network, name).output.shape == (None, features)
+
+
+def without_a_middle(size: int | None) -> keras.Model:
+    films = keras.Input((size, size, 1))
+    maps = layers.Conv2D(6, 3, activation="relu")(films)
+    return keras.Model(films, layers.Dense(2)(layers.GlobalAveragePooling2D(name=POOL)(maps)))
+
+
+def test_a_network_without_a_middle_is_judged_by_its_pooled_features() -> None:
+    network = without_a_middle(32)
+    assert middle_layer(network) == POOL
+    assert novelty_features(network, POOL).output.shape == (None, 6)
+    features = np.random.default_rng(0).random((20, 6)).astype(np.float32)
+    assert "pooled last feature maps" in FeatureSpace.fit(features, POOL).method
+
+
+def test_the_middle_of_a_network_of_any_size_cannot_be_told() -> None:
+    with pytest.raises(ValueError, match="no fixed input size"):
+        middle_layer(without_a_middle(None))
 
 
 def test_exposure_limits_hold_nearly_all_training_films(films: Dataset) -> None:

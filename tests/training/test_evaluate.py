@@ -38,7 +38,9 @@ def test_a_concluded_run_holds_all_that_the_export_needs(run: Path, films: Datas
     parts = partition(films, recipe)
     assert conclusion.evaluation.films == len(parts.held_out)
     assert conclusion.films_sha256 == list_digest([*parts.learn.films, *parts.monitor.films])
-    assert len(FeatureSpace.load(run / "novelty.npz").mean) == 8
+    space = FeatureSpace.load(run / "novelty.npz")
+    assert (space.layer, len(space.mean)) == ("norm", 8)
+    assert "layer norm" in conclusion.novelty.method
     assert {path.name for path in (run / "figures").iterdir()} == FIGURES
     assert all(path.stat().st_size > 5000 for path in (run / "figures").iterdir())
 

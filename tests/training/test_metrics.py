@@ -6,6 +6,7 @@ from sklearn import metrics as reference
 
 from training.metrics import (
     Scored,
+    auc_difference,
     brier_score,
     calibration_error,
     choose_threshold,
@@ -13,6 +14,7 @@ from training.metrics import (
     operating_points,
     resample,
     sensitivity_bounds,
+    share,
 )
 
 
@@ -138,6 +140,9 @@ def test_an_operating_point_is_what_the_figures_say_at_its_threshold() -> None:
             assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high))
         assert point.specificity_hard_normal == found.slices["specificity_hard_normal"]
     assert operating_points(plain, (0.5,))[0].specificity_hard_normal is None
+    nothing = replace(films, slices={"hard_normal": np.zeros(len(films.labels), bool)})
+    (beyond,) = operating_points(nothing, (films.scores.max() + 1,))
+    assert (beyond.precision, beyond.specificity_hard_normal) == (None, None)
 
 
 def test_one_class_alone_has_no_figures() -> None:
@@ -155,3 +160,22 @@ def test_calibration_error_and_brier_score_know_a_calibrated_model() -> None:
     assert brier_score(labels, probabilities) == pytest.approx(
         reference.brier_score_loss(labels, probabilities)
     )
+
+
+def test_a_share_has_the_interval_that_evaluate_gives() -> None:
+    films = scored()
+    called, positive = films.scores >= 0.4, films.labels == 1
+    assert share(films.groups, called, positive) == evaluate(films, 0.4).sensitivity
+    assert share(films.groups, called, np.zeros_like(called)).value == 0
+
+
+def test_two_areas_are_compared_in_the_same_resamples() -> None:
+    films, others = scored(gap=1.0), scored(gap=1.2)
+    better = replace(films, scores=np.where(films.labels == 1, films.scores + 0.1, films.scores))
+    gained = auc_difference(films, better)
+    assert gained.value == pytest.approx(evaluate(better, 0.4).auc.value - evaluate(films, 0.4).auc.value)
+    assert 0 < gained.low < gained.value < gained.high
+    apart = evaluate(films, 0.4).auc
+    assert gained.high - gained.low < apart.high - apart.low
+    with pytest.raises(ValueError, match="same films"):
+        auc_difference(films, replace(others, groups=films.groups + 1))
