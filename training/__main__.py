@@ -72,7 +72,8 @@ def fit(
         float, typer.Option(help="Weight of bacterial against viral in the loss.")
     ] = DEFAULT.kind_weight,
     consistency: Annotated[
-        float, typer.Option(help="Weight of holding two views of a film together; 0: one view.")
+        float,
+        typer.Option(help="Weight of holding two views of a film together at the last size; 0: one view."),
     ] = DEFAULT.consistency,
     mixup: Annotated[float, typer.Option(help="How much films are mixed; 0: not.")] = DEFAULT.mixup,
     soft_labels: Annotated[

@@ -258,7 +258,7 @@ class FeatureSpace:
         raised = max(floor * variances.sum() / size, 1e-12)
         at_home = (
             np.sum(variances[:rank] / (variances[:rank] + raised)) + (size - rank) * rest / (rest + raised)
-        ) / size
+        ) / size or 1.0  # every feature the same on every film
         return cls(
             mean.astype(np.float32),
             rows[:rank].T.astype(np.float32),

@@ -54,12 +54,17 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """One pass over the films: its place in the run and its settings."""
+    """One pass over the films: its place in the run and its settings.
+
+    `views` of a film are held together at the size that the network is for, where it matters; a smaller stage
+    shows one.
+    """
 
     number: int
     phase: Phase
     size: int
     batch_size: int
+    views: int
     steps: int
     first_step: int
     stage_first_step: int
@@ -306,6 +311,7 @@ def plan(recipe: Recipe, films_an_epoch: int) -> list[Epoch]:
                     phase,
                     stage.size,
                     stage.batch_size,
+                    2 if recipe.consistency and stage.size == recipe.input_size else 1,
                     steps,
                     first_step,
                     stage_first_step,
@@ -359,13 +365,15 @@ def _trainer(network: keras.Model, films: Dataset, recipe: Recipe, epoch: Epoch)
     if epoch.phase == "fine-tune":
         freeze_all_but_top(network, recipe.fine_tune_layers)
     inputs = keras.Input((epoch.size, epoch.size, 1), name="films", dtype="float32")
-    views = 2 if recipe.consistency else 1
     augmentation = Augmentation(
-        STRENGTHS[recipe.augmentation], flip=recipe.flip, views=views, seed=recipe.seed + 1000 * recipe.trial
+        STRENGTHS[recipe.augmentation],
+        flip=recipe.flip,
+        views=epoch.views,
+        seed=recipe.seed + 1000 * recipe.trial,
     )
     logits = network(augmentation(inputs))
-    if views > 1:
-        logits = keras.ops.transpose(keras.ops.reshape(logits, (views, -1, 2)), (1, 0, 2))
+    if epoch.views > 1:
+        logits = keras.ops.transpose(keras.ops.reshape(logits, (epoch.views, -1, 2)), (1, 0, 2))
     trainer = keras.Model(inputs, logits)
     rate = recipe.learning_rate if epoch.phase == "learn" else recipe.fine_tune_learning_rate
     optimizer: Any = (
@@ -381,7 +389,7 @@ def _trainer(network: keras.Model, films: Dataset, recipe: Recipe, epoch: Epoch)
         label_smoothing=recipe.label_smoothing,
         kind_weight=recipe.kind_weight,
         class_weights=_class_weights(films, recipe, epoch.phase),
-        consistency=recipe.consistency,
+        consistency=recipe.consistency if epoch.views > 1 else 0.0,
     )
     trainer.compile(optimizer, loss, jit_compile=keras.backend.backend() == "jax")
     optimizer.build(trainer.trainable_variables)
@@ -505,7 +513,9 @@ def _assign(variables: Any, values: Any) -> None:
 
 
 def _cost(epoch: Epoch) -> float:
-    return epoch.batch_size * epoch.size**2 * (FROZEN_COST if epoch.phase == "fine-tune" else 1.0)
+    return (
+        epoch.views * epoch.batch_size * epoch.size**2 * (FROZEN_COST if epoch.phase == "fine-tune" else 1.0)
+    )
 
 
 def _progress(console: Console) -> Progress:

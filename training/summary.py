@@ -370,6 +370,7 @@ def _answers(path: Path, name: str, films: Dataset, conclusion: Conclusion) -> A
     if (
         data is None
         or data.films_sha256 != conclusion.films_sha256
+        or manifest.training.command != conclusion.command
         or not (own_temperature or manifest.calibration.temperature == conclusion.calibration.temperature)
     ):
         raise ReportError(f"{path} was not exported from this run.")

@@ -113,6 +113,13 @@ def test_novelty_is_one_on_average_at_home_and_larger_outside(tmp_path: Path) ->
     assert np.array_equal(again.novelty(outside), space.novelty(outside))
 
 
+def test_features_that_never_change_give_no_division_by_zero() -> None:
+    alike = np.full((10, 4), 3.0, np.float32)
+    space = FeatureSpace.fit(alike, POOL)
+    assert np.allclose(space.novelty(alike), 0)
+    assert (space.novelty(alike + 1) > 1).all()
+
+
 def test_a_direction_of_full_rank_is_the_mahalanobis_distance() -> None:
     random = np.random.default_rng(1)
     features = (random.normal(size=(500, 6)) @ random.normal(size=(6, 6))).astype(np.float32)

@@ -268,13 +268,15 @@ def test_the_plan_goes_through_the_stages_and_ends_with_fine_tuning() -> None:
         fine_tune_epochs=2,
     )
     schedule = plan(recipe, films_an_epoch=100)
-    assert [(e.phase, e.size, e.steps, e.first_step) for e in schedule] == [
-        ("learn", 64, 10, 0),
-        ("learn", 64, 10, 10),
-        ("learn", 96, 5, 20),
-        ("fine-tune", 224, 5, 25),
-        ("fine-tune", 224, 5, 30),
+    assert [(e.phase, e.size, e.views, e.steps, e.first_step) for e in schedule] == [
+        ("learn", 64, 1, 10, 0),
+        ("learn", 64, 1, 10, 10),
+        ("learn", 96, 1, 5, 20),
+        ("fine-tune", 224, 2, 5, 25),
+        ("fine-tune", 224, 2, 5, 30),
     ]
+    alone = plan(recipe.model_copy(update={"consistency": 0.0}), films_an_epoch=100)
+    assert {epoch.views for epoch in alone} == {1}
 
 
 @pytest.mark.parametrize("text", ["64", "64x", "64x2x3x4", "axb"])
