@@ -36,6 +36,7 @@ BASE = Recipe(
     stages=(Stage(size=96, epochs=10),),
     fine_tune_epochs=0,
     consistency=0.0,
+    label_smoothing=0.05,
     learning_rate=2e-3,
 )
 

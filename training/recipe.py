@@ -73,7 +73,7 @@ class Recipe(BaseModel):
     augmentation: Literal["none", "light", "medium", "strong"] = "medium"
     flip: bool = False
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.05
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     kind_weight: Annotated[float, Field(ge=0)] = 0.3
     consistency: Annotated[float, Field(ge=0)] = 1.0
     mixup: Annotated[float, Field(ge=0)] = 0.0
