@@ -38,15 +38,17 @@ class Augmentation(keras.layers.Layer):  # type: ignore[misc]
 
     Input: float32, [batch, size, size, 1], grey levels from 0 to 255. Output: the same, [views * batch, …], the
     batch's first views, then its second ones; views of a film share its geometry and tone and differ in blur,
-    noise and JPEG alone. `strength` scales every range: at 1, rotation ±5°, shift ±3 %, zoom ±6 %, aspect
-    ±4 %, shear ±2.5°, gamma 0.5 to 2, contrast ±50 %, brightness ±21 %, local contrast −80 % to +140 %, blur,
-    noise, and JPEG down to quality 30. `flip` mirrors half of the films, which breaks laterality.
+    noise and JPEG alone. `strength` scales every range: at 1, rotation ±5°, shift ±3 %, zoom ±6 %, shear ±2.5°,
+    gamma 0.5 to 2, contrast ±50 %, brightness ±21 %, local contrast −80 % to +140 %, blur, noise, and JPEG down to
+    quality 30; width up and height down by a factor of up to exp(`aspect`), or the other way round. `flip` mirrors
+    half of the films, which breaks laterality.
     """
 
     def __init__(
         self,
         strength: float = 1.0,
         *,
+        aspect: float = 0.04,
         flip: bool = False,
         views: int = 1,
         seed: int | None = None,
@@ -54,6 +56,7 @@ class Augmentation(keras.layers.Layer):  # type: ignore[misc]
     ) -> None:
         super().__init__(dtype="float32", **options)
         self.strength = strength
+        self.aspect = aspect
         self.flip = flip
         self.views = views
         self.seed = seed
@@ -87,7 +90,7 @@ class Augmentation(keras.layers.Layer):  # type: ignore[misc]
         angle = draw(-5, 5) * (s * math.pi / 180)
         shear = draw(-2.5, 2.5) * (s * math.pi / 180)
         zoom = ops.exp(draw(-0.06, 0.06) * s)
-        aspect = ops.exp(draw(-0.04, 0.04) * s)
+        aspect = ops.exp(draw(-self.aspect, self.aspect) * s)
         across, down = zoom * aspect, zoom / aspect
         if self.flip:
             across = across * ops.sign(draw(-1, 1))
@@ -138,7 +141,8 @@ class Augmentation(keras.layers.Layer):  # type: ignore[misc]
 
     def get_config(self) -> dict[str, Any]:
         """What rebuilds the layer."""
-        options = {"strength": self.strength, "flip": self.flip, "views": self.views, "seed": self.seed}
+        names = ("strength", "aspect", "flip", "views", "seed")
+        options = {name: getattr(self, name) for name in names}
         config: dict[str, Any] = {**super().get_config(), **options}
         config.pop("dtype", None)
         return config

@@ -367,6 +367,7 @@ def _trainer(network: keras.Model, films: Dataset, recipe: Recipe, epoch: Epoch)
     inputs = keras.Input((epoch.size, epoch.size, 1), name="films", dtype="float32")
     augmentation = Augmentation(
         STRENGTHS[recipe.augmentation],
+        aspect=recipe.aspect,
         flip=recipe.flip,
         views=epoch.views,
         seed=recipe.seed + 1000 * recipe.trial,

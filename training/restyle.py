@@ -7,6 +7,7 @@ what style says is turned round, what the lungs show stays. Layout (tilt, collim
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 from scipy.fft import dctn, idctn
 
 from training.dataset import Dataset, Pixels
@@ -16,6 +17,7 @@ COARSEST = 8
 
 BAND = 4
 LARGEST_GAIN = 4.0
+REFRAMED = 0.8
 
 
 def restyle(films: Dataset, seed: int = 0) -> Pixels:
@@ -38,6 +40,29 @@ def restyle(films: Dataset, seed: int = 0) -> Pixels:
                 films.pixels[donor],
             )
             for place, (film, donor) in enumerate(zip(films.pixels, donors, strict=True))
+        ]
+    )
+
+
+def reframe(films: Dataset) -> Pixels:
+    """Every film cropped, and squashed to the square again, so that the chest has the shape of the other class.
+
+    Normal films of this data set are less wide for their height than films of pneumonia (the median ratio of 60
+    originals: 1.22 against 1.5), so that squashing makes the chests of the one broader than those of the other.
+    Here a normal film loses a tenth of its height at top and bottom, a film of pneumonia a tenth of its width at
+    each side. Returns uint8, as `pixels`.
+    """
+    size = films.pixels.shape[1]
+    edge = round(size * (1 - REFRAMED) / 2)
+    across, down = (edge, 0, size - edge, size), (0, edge, size, size - edge)
+    return np.stack(
+        [
+            np.asarray(
+                Image.fromarray(film)
+                .crop(across if label else down)
+                .resize((size, size), Image.Resampling.BILINEAR)
+            )
+            for film, label in zip(films.pixels, films.labels, strict=True)
         ]
     )
 

@@ -114,6 +114,7 @@ def test_the_deciding_difference_comes_with_the_noise_between_starts(
                 "trial": trial,
                 "evaluation": row.evaluation.model_copy(update={"slices": slices}),
                 "restyled": row.restyled.model_copy(update={"auc": estimate}),
+                "reframed": row.reframed.model_copy(update={"auc": estimate}),
             }
         )
 

@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from tests import radiographs
 from training.dataset import Dataset, Film, Pixels
-from training.restyle import match_tone, restyle
+from training.restyle import match_tone, reframe, restyle
 
 
 def of(pixels: list[Pixels], labels: list[int]) -> Dataset:
@@ -48,6 +48,19 @@ def test_what_the_film_shows_stays(two_styles: Dataset) -> None:
         coarse = [ndimage.zoom(film.astype(float), 1 / 8, order=1).ravel() for film in (before, after)]
         ranks = [np.argsort(np.argsort(values)) for values in coarse]
         assert np.asarray(np.corrcoef(ranks[0], ranks[1]))[0, 1] > 0.9
+
+
+def test_the_chest_takes_the_shape_of_the_other_class() -> None:
+    disc = np.hypot(*(np.mgrid[:100, :100] - 49.5)) < 30
+    film = (disc * 200).astype(np.uint8)
+    normal, pneumonia = reframe(of([film, film], [0, 1]))
+
+    def shape(picture: Pixels) -> float:
+        rows, columns = np.nonzero(picture > 100)
+        return float(np.ptp(columns) / np.ptp(rows))
+
+    assert shape(normal) == pytest.approx(0.8, abs=0.03)
+    assert shape(pneumonia) == pytest.approx(1 / 0.8, abs=0.05)
 
 
 def test_a_film_takes_the_whole_histogram_of_another_and_keeps_its_order() -> None:
