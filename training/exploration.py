@@ -152,11 +152,13 @@ class Cluster(Part):
 class Style(Part):
     """What an 8 × 8 thumbnail tells.
 
-    `auc`: of the style score against the label, out of fold; None where a class has too few patients. `explained`:
-    share of the thumbnails' variance on the two principal components that are drawn.
+    `auc`: of the style score against the label, out of fold; `border_auc`: likewise from the outer ring of the
+    thumbnail alone; both None where a class has too few patients. `explained`: share of the thumbnails' variance
+    on the two principal components that are drawn.
     """
 
     auc: Estimate | None
+    border_auc: Estimate | None
     explained: tuple[float, float]
     clusters: tuple[Cluster, ...]
 

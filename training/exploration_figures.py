@@ -63,7 +63,12 @@ def _counts(found: Exploration, path: Path) -> None:
     left.set(xlabel="split", ylabel="films")
     most = list(found.patients.films_a_patient)
     right.bar(most, list(found.patients.films_a_patient.values()), color=GREY, width=0.8)
-    right.set(xlabel="films of a patient", ylabel="patients", yscale="log", xlim=(0.4, max(most) + 0.6))
+    right.set(
+        xlabel="films of a patient number",
+        ylabel="patient numbers",
+        yscale="log",
+        xlim=(0.4, max(most) + 0.6),
+    )
     right.xaxis.get_major_locator().set_params(integer=True)
     _save(figure, path)
 
@@ -231,7 +236,7 @@ def _folds(folds: Folds, path: Path) -> None:
     _stacked(left, names, counts)
     left.set(xlabel="fold", ylabel="films")
     right.bar(names, [fold.patients for fold in folds.folds], color=GREY)
-    right.set(xlabel="fold", ylabel="patients")
+    right.set(xlabel="fold", ylabel="patient numbers")
     _save(figure, path)
 
 

@@ -135,7 +135,9 @@ _CAPTIONS = {
     "counts.png": "Films of each split by kind, and how many patient numbers have how many films.",
     "films.png": "Films of each kind, chosen by chance, one a patient number.",
     "sizes.png": "Sizes of the files; the histograms' ends hold what lies beyond.",
-    "intensities.png": "Measures of the decoded squares. The service reports brightness and contrast likewise.",
+    "intensities.png": "Measures of the decoded squares. Contrast is the distance between the 5th and the 95th "
+    "percentile of the grey levels, sharpness the variance of the Laplacian, black the share of pixels under grey "
+    "level 16.",
     "histograms.png": "Mean share of pixels at each grey level; black and white may run out of the picture.",
     "mean_films.png": "Mean films and their differences; red is brighter in the first-named.",
     "style.png": "8 × 8 thumbnails: their two principal components, and the probability of pneumonia that a "

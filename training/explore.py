@@ -8,7 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +22,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
+from app.engine.manifest import Estimate
 from app.imaging import Exposure, ImagingError, read
 from training import dataset, duplicates, exploration_figures, exploration_page, findings, folds, slices
 from training.dataset import LABELS, SOURCE_SIZE, SUFFIXES, Dataset, DatasetError, Film, Pixels, list_digest
@@ -59,15 +60,17 @@ Indices = npt.NDArray[np.int64]
 _MEASURES: dict[str, tuple[str, Literal["file", "square"]]] = {
     "width": ("pixels", "file"),
     "height": ("pixels", "file"),
-    "aspect ratio": ("width / height", "file"),
+    "aspect ratio": ("w / h", "file"),
     "file size": ("KB", "file"),
-    "brightness": ("mean grey level", "square"),
-    "contrast": ("grey levels from the 5th to the 95th percentile", "square"),
-    "sharpness": ("variance of the Laplacian", "square"),
-    "black": ("share of pixels", "square"),
+    "brightness": ("grey level", "square"),
+    "contrast": ("grey levels", "square"),
+    "sharpness": ("Laplacian variance", "square"),
+    "black": ("share", "square"),
 }
-"""Unit of each measure, and whether it is of the file or of the decoded square. The variance of the Laplacian as a
-measure of sharpness: Pech-Pacheco et al., Diatom autofocusing in brightfield microscopy, 2000."""
+"""Unit of each measure, and whether it is of the file or of the decoded square.
+
+Brightness and contrast as in `app.imaging.Exposure`; sharpness is the variance of the Laplacian (Pech-Pacheco et
+al., Diatom autofocusing in brightfield microscopy, 2000); black is the share of pixels under `BLACK`."""
 
 
 def explore(
@@ -117,10 +120,8 @@ def _measure(
     alike = duplicates.neighbours(films.films, films.pixels, CLOSEST_PAIRS)
     progress.advance(step)
     assigned, no_folds = _assign(films, fold_count, seed)
-    try:
-        scores = slices.style_scores(films, seed)
-    except DatasetError:
-        scores = None
+    scores, auc = _style_scores(films, seed)
+    _, border_auc = _style_scores(replace(films, pixels=np.where(_inside(), 0, films.pixels)), seed)
     progress.advance(step)
     components, explained, clusters = _styles(films, seed)
     progress.advance(step)
@@ -152,7 +153,8 @@ def _measure(
             nearest=dict(sorted(Counter(alike.nearest.tolist()).items())),
         ),
         style=Style(
-            auc=None if scores is None else evaluate(Scored.of(films, scores), 0.5, seed=seed).auc,
+            auc=auc,
+            border_auc=border_auc,
             explained=explained,
             clusters=_clusters(films, clusters, values["brightness"]),
         ),
@@ -335,14 +337,29 @@ def _histograms(films: Dataset) -> dict[str, tuple[float, ...]]:
 def _mean_films(films: Dataset) -> MeanFilms:
     normal, pneumonia = (films.pixels[films.labels == label].mean(axis=0) for label in (0, 1))
     difference = pneumonia - normal
-    edge = len(difference) // 8
-    inside = np.zeros(difference.shape, np.bool_)
-    inside[edge:-edge, edge:-edge] = True
+    inside = _inside()
     return MeanFilms(
         difference=float(difference.mean()),
         border=float(np.abs(difference[~inside]).mean()),
         inside=float(np.abs(difference[inside]).mean()),
     )
+
+
+def _inside() -> npt.NDArray[np.bool_]:
+    """The square but for its outer eighth on each side: bool, [SOURCE_SIZE, SOURCE_SIZE]."""
+    edge = SOURCE_SIZE // slices.THUMBNAIL
+    inside = np.zeros((SOURCE_SIZE, SOURCE_SIZE), np.bool_)
+    inside[edge:-edge, edge:-edge] = True
+    return inside
+
+
+def _style_scores(films: Dataset, seed: int) -> tuple[Array | None, Estimate | None]:
+    """Style scores and their AUC; none where a class has too few patients."""
+    try:
+        scores = slices.style_scores(films, seed)
+    except DatasetError:
+        return None, None
+    return scores, evaluate(Scored.of(films, scores), 0.5, seed=seed).auc
 
 
 def _duplicates(

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from training.exploration import Duplicates, Exploration, Finding
+from training.wording import with_interval
 
 Level = Literal["problem", "caution", "fine"]
 
@@ -91,27 +92,30 @@ def _patients(found: Exploration) -> Iterator[Finding]:
 
 
 def _style(found: Exploration) -> Finding:
-    topic, auc = "Style and label", found.style.auc
-    if auc is None:
-        return _finding(
-            topic, "caution", "There are too few patients to judge whether style tells the label."
-        )
-    figure = f"AUC {auc.value:.3f} ({auc.low:.3f}–{auc.high:.3f}), on patients it never saw"
-    seen = f"A linear classifier that sees 8 × 8 thumbnails alone reaches {figure}."
-    if auc.low > STRONG:
-        meaning = (
-            "Brightness, framing and position alone tell most pairs of a normal and a pneumonia film apart, so "
-            "a network can score well without looking at the lungs. How much of that is disease and how much "
-            "acquisition, the films cannot say: judge by the hard slices (`evaluate`), and augment tone and geometry."
-        )
-        return _finding(topic, "problem", f"{seen} {meaning}")
-    if auc.low > WEAK:
-        return _finding(
-            topic, "caution", f"{seen} Style goes with the label to some degree: watch the hard slices."
-        )
-    if auc.low > 0.5:
-        return _finding(topic, "caution", f"{seen} Style tells a little of the label.")
-    return _finding(topic, "fine", f"{seen} That shows no sign that style tells the label.")
+    topic, auc, border = "Style and label", found.style.auc, found.style.border_auc
+    if auc is None or border is None:
+        text = "There are too few patients to judge whether style tells the label."
+        return _finding(topic, "caution", text)
+    seen = (
+        "On patients that it never saw, a linear classifier of 8 × 8 thumbnails reaches AUC "
+        f"{with_interval(auc, 3)}; one of their outer ring alone, where there is little lung, "
+        f"{with_interval(border, 3)}."
+    )
+    if auc.low <= 0.5:
+        return _finding(topic, "fine", f"{seen} That shows no sign that style tells the label.")
+    if auc.low <= WEAK:
+        return _finding(topic, "caution", f"{seen} Coarse tone and framing tell a little of the label.")
+    meaning = (
+        "Coarse tone, framing and position go with the label, so a network can score by them without any finer "
+        "structure."
+    )
+    if border.low > WEAK:
+        meaning += " The ring alone tells much of that."
+    meaning += (
+        " How much is disease (an opaque lung is brighter at this scale too) and how much acquisition, these "
+        "numbers cannot say: judge by the hard slices of `evaluate`, and augment tone and geometry."
+    )
+    return _finding(topic, "problem" if auc.low > STRONG else "caution", f"{seen} {meaning}")
 
 
 def _clusters(found: Exploration) -> Finding:
@@ -214,10 +218,10 @@ def _near(found: Exploration) -> Finding:
 def _splits(found: Exploration) -> Iterator[Finding]:
     for name, shared in found.shared.items():
         count = found.splits[name]
-        text = f"{shared.identical_films:,} of the {_films(count.films)} in {name} are identical to a film of {found.name}"
-        text += (
-            f", and {shared.patients:,} of its {count.patients:,} patient numbers stand there too (which may "
-            "be other people)."
+        text = (
+            f"{shared.identical_films:,} of the {_films(count.films)} in {name} are identical to a film of "
+            f"{found.name}, and {shared.patients:,} of its {count.patients:,} patient numbers stand there too "
+            "(which may be other people)."
         )
         yield _finding(
             f"Split {name}",
