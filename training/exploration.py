@@ -260,4 +260,8 @@ def overview(found: Exploration) -> tuple[list[str], list[list[str]]]:
 
 
 def _spread(spread: Spread) -> str:
-    return f"{spread.median:.3g} ({spread.low:.3g}–{spread.high:.3g})"
+    return f"{_number(spread.median)} ({_number(spread.low)}–{_number(spread.high)})"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

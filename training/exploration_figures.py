@@ -19,6 +19,7 @@ Draw = Callable[[Path], None]
 COLOURS = {"normal": BLUE, "pneumonia": ORANGE, "bacterial": ORANGE, "viral": "#e0a458", "unknown": GREY}
 FILMS_A_KIND = 8
 _LARGEST_SCATTER = 4000
+_FEW = 500
 
 
 def drawings(found: Exploration, material: Material, seed: int) -> dict[str, Draw]:
@@ -259,7 +260,8 @@ def _scatter(axes: Axes, material: Material, points: npt.NDArray[np.float64], se
     """A point a film, both classes mixed so that neither hides the other; at most some thousands."""
     shown = np.random.default_rng(seed).permutation(len(points))[:_LARGEST_SCATTER]
     colours = np.array([COLOURS[name] for name in CLASSES])[material.films.labels[shown]]
-    axes.scatter(points[shown, 0], points[shown, 1], c=colours, s=4, alpha=0.5, linewidths=0)
+    size = 4 if len(shown) > _FEW else 14
+    axes.scatter(points[shown, 0], points[shown, 1], c=colours, s=size, alpha=0.5, linewidths=0)
     for name in CLASSES:
         axes.scatter([], [], c=COLOURS[name], s=4, label=name)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Literal
 
-from training.exploration import Duplicates, Exploration, Finding
+from training.exploration import Exploration, Finding
 from training.wording import with_interval
 
 Level = Literal["problem", "caution", "fine"]
@@ -37,13 +37,15 @@ def _all(found: Exploration) -> Iterator[Finding]:
 
 def _files(found: Exploration) -> Iterator[Finding]:
     if found.unreadable:
-        verb = "cannot be read: `fit` refuses the folder until they are mended or taken out."
-        yield _finding("Unreadable films", "problem", f"{_films(len(found.unreadable))} {verb}")
+        text = (
+            f"{_films(len(found.unreadable))} cannot be read, listed below: `fit` refuses the folder until "
+            "each is mended or taken out."
+        )
+        yield _finding("Unreadable films", "problem", text)
     else:
         yield _finding("Unreadable films", "fine", f"All {found.films.films:,} films can be read.")
     if found.passed_over:
-        count = len(found.passed_over)
-        text = f"{count:,} files of the class folders are no JPEG or PNG by their name and are not read."
+        text = f"Files that are no JPEG or PNG by their name and are not read: {len(found.passed_over):,}."
         yield _finding("Other files", "caution", text)
 
 
@@ -69,9 +71,9 @@ def _patients(found: Exploration) -> Iterator[Finding]:
         yield _finding(
             "Films a patient",
             "caution",
-            f"{patients.with_several:,} of {total:,} patient numbers have several films, up to "
-            f"{patients.most}. Films of one patient are alike: folds must not part them, and an interval that "
-            "counts them as independent is too narrow. `fit` and `evaluate` see to both.",
+            f"Patient numbers with several films: {patients.with_several:,} of {total:,}, with up to "
+            f"{patients.most}. Films of one patient are not independent: folds must not part them, and an "
+            "interval that counts them singly is too narrow. `fit` and `evaluate` see to both.",
         )
     else:
         yield _finding("Films a patient", "fine", f"Each of the {total:,} patient numbers has one film.")
@@ -80,12 +82,12 @@ def _patients(found: Exploration) -> Iterator[Finding]:
         yield _finding(
             "Patients in both classes",
             "caution",
-            f"{both:,} patient numbers have both normal and pneumonia films. The file names cannot say whether "
+            f"Patient numbers with both normal and pneumonia films: {both:,}. The file names cannot say whether "
             "that is one person or a number given twice; folds keep such films together either way.",
         )
     if found.films.unknown:
         text = (
-            f"{_films(found.films.unknown)} of pneumonia do not tell their kind, so nothing is learned from "
+            f"Pneumonia films whose name does not tell the kind: {found.films.unknown:,}. Nothing is learned from "
             "them of bacterial or viral."
         )
         yield _finding("Kinds", "caution", text)
@@ -129,12 +131,9 @@ def _clusters(found: Exploration) -> Finding:
 
 
 def _single_measure(found: Exploration) -> Finding:
-    def strength(name: str) -> float:
-        return abs(found.measures[name].auc - 0.5)
-
-    name = max(found.measures, key=strength)
+    name = max(found.measures, key=lambda name: _strength(found, name))
     measure = found.measures[name]
-    auc = 0.5 + strength(name)
+    auc = _strength(found, name)
     text = (
         f"Of single numbers, {name} ({measure.unit}) tells the classes best: AUC {auc:.3f} by itself, where "
         f"0.5 is chance. It is {'higher' if measure.auc > 0.5 else 'lower'} in pneumonia."
@@ -167,25 +166,25 @@ def _sizes(found: Exploration) -> Finding:
         ratio = found.measures["aspect ratio"].spread["all"]
         notes.append(
             f"There are {sizes.distinct:,} sizes, with aspect ratios of {ratio.low:.2f} to {ratio.high:.2f} "
-            "(5th to 95th percentile), all squashed to one square."
+            "(5th to 95th percentile), all squashed to one square, where they show as the shape of the chest. The "
+            f"ratio tells the classes with an AUC of {_strength(found, 'aspect ratio'):.3f} by itself."
         )
     if sizes.enlarged:
-        notes.append(f"{_films(sizes.enlarged)} have a side under 224 pixels and are enlarged.")
-    return _finding("Sizes", "caution" if sizes.enlarged else "fine", " ".join(notes))
+        notes.append(f"Films with a side under 224 pixels, which are enlarged: {sizes.enlarged:,}.")
+    telling = _strength(found, "aspect ratio") > WEAK
+    return _finding("Sizes", "caution" if sizes.enlarged or telling else "fine", " ".join(notes))
 
 
 def _identical(found: Exploration) -> Finding:
     topic, same = "Identical files", found.identical
     if not same.groups:
         return _finding(topic, "fine", "No two files are identical.")
-    text = f"{_groups(same)} hold identical files ({_films(same.films)})."
+    text = f"Groups of identical files: {len(same.groups):,}, with {_films(same.films)}."
     if same.across_classes:
-        text += f" {same.across_classes:,} of them carry both labels, of which one is wrong."
+        text += f" Groups with both labels, of which one is wrong: {same.across_classes:,}."
     if same.across_patients:
-        text += (
-            f" {same.across_patients:,} of them have more than one patient number: a split by patient alone "
-            "would leak. The folds keep identical files together."
-        )
+        text += f" Groups with several patient numbers: {same.across_patients:,}; a split by patient alone would leak."
+    text += " The folds keep identical files together."
     return _finding(topic, "problem" if same.across_classes else "caution", text)
 
 
@@ -200,15 +199,16 @@ def _near(found: Exploration) -> Finding:
             "were cropped, turned or mirrored would not be found.",
         )
     text = (
-        f"{_groups(near)} hold different files that look the same ({_films(near.films)}); look at them below."
+        f"Groups of different files that look the same: {len(near.groups):,}, with {_films(near.films)}; look "
+        "at them below."
     )
     if near.across_classes:
-        text += f" {near.across_classes:,} of them carry both labels."
+        text += f" Groups with both labels: {near.across_classes:,}."
     if near.across_patients:
-        text += f" {near.across_patients:,} of them have more than one patient number."
+        text += f" Groups with several patient numbers: {near.across_patients:,}."
     if near.across_folds:
         text += (
-            f" {near.across_folds:,} of them lie in more than one fold: figures of a held-out fold flatter a "
+            f" Groups in several folds: {near.across_folds:,}; figures of a held-out fold may flatter a "
             "network that learned the copies."
         )
     worrying = near.across_classes or near.across_folds
@@ -219,9 +219,9 @@ def _splits(found: Exploration) -> Iterator[Finding]:
     for name, shared in found.shared.items():
         count = found.splits[name]
         text = (
-            f"{shared.identical_films:,} of the {_films(count.films)} in {name} are identical to a film of "
-            f"{found.name}, and {shared.patients:,} of its {count.patients:,} patient numbers stand there too "
-            "(which may be other people)."
+            f"Films that are identical to one of {found.name}: {shared.identical_films:,} of {count.films:,}. "
+            f"Patient numbers that stand in {found.name} too: {shared.patients:,} of {count.patients:,} (which "
+            "may be other people)."
         )
         yield _finding(
             f"Split {name}",
@@ -244,14 +244,14 @@ def _folds(found: Exploration) -> Finding:
     return _finding("Folds", "problem" if any(straddling) else "fine", text)
 
 
+def _strength(found: Exploration, measure: str) -> float:
+    """AUC of a measure in the direction in which it tells the classes: 0.5 to 1."""
+    return 0.5 + abs(found.measures[measure].auc - 0.5)
+
+
 def _finding(topic: str, level: Level, text: str) -> Finding:
     return Finding(topic=topic, level=level, text=text)
 
 
 def _films(count: int) -> str:
     return f"{count:,} film{'' if count == 1 else 's'}"
-
-
-def _groups(duplicates: Duplicates) -> str:
-    count = len(duplicates.groups)
-    return f"{count:,} group{'' if count == 1 else 's'}"
