@@ -183,7 +183,8 @@ def _identical(found: Exploration) -> Finding:
     if same.across_classes:
         text += f" Groups with both labels, of which one is wrong: {same.across_classes:,}."
     if same.across_patients:
-        text += f" Groups with several patient numbers: {same.across_patients:,}; a split by patient alone would leak."
+        count = same.across_patients
+        text += f" Groups with several patient numbers: {count:,}; a split by patient alone would leak."
     text += " The folds keep identical files together."
     return _finding(topic, "problem" if same.across_classes else "caution", text)
 
