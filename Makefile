@@ -26,7 +26,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve test lint format train export
+.PHONY: help serve test lint format explore train export
 
 help: ## Show this list
 	@echo 'make TARGET [NAME=VALUE ...]'
@@ -48,6 +48,10 @@ lint: $(DEV) ## Check style, types and which package imports which
 format: $(DEV) ## Rewrite the code in the project's style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+explore: $(DEV) ## Show what a folder of films holds before training: DATA=FOLDER, further options in ARGS
+	$(if $(DATA),,$(error DATA is missing: make explore DATA=FOLDER, with train/NORMAL and train/PNEUMONIA inside))
+	$(BIN)/python -m training explore --data '$(DATA)' $(ARGS)
 
 train: $(DEV) ## Train a network: DATA=FOLDER, further options in ARGS (ARGS=--help lists them)
 	$(if $(DATA),,$(error DATA is missing: make train DATA=FOLDER, with train/NORMAL and train/PNEUMONIA inside))

@@ -1,4 +1,4 @@
-"""`python -m training`: fit networks on a folder of films, and judge them."""
+"""`python -m training`: explore a folder of films, fit networks on it, and judge them."""
 
 import json
 import os
@@ -17,6 +17,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 console = Console(width=None if sys.stdout.isatty() else 120)
 DEFAULT = Recipe()
 DEFAULT_RUN = Path("runs/resnet50")
+DEFAULT_EXPLORATION = Path("runs/exploration")
 DEFAULT_MODELS = Path("models/pneumonia/1")
 DEFAULT_PAGE = Path("docs/report.md")
 DEFAULT_PICTURES = Path("docs/images/report")
@@ -38,6 +39,32 @@ def _load(data: Path, split: str = "train") -> Any:
     from training.reading import read_films
 
     return read_films(data, console, split)
+
+
+@app.command()
+def explore(
+    data: Annotated[
+        Path, typer.Option(help="Data set's folder, folder of classes, or CSV of path and label.")
+    ],
+    output: Annotated[Path, typer.Option(help="Folder for the page.")] = DEFAULT_EXPLORATION,
+    folds: Annotated[int, typer.Option(min=2, help="As for `fit`.")] = DEFAULT.folds,
+    seed: Annotated[int, typer.Option(help="As for `fit`.")] = DEFAULT.seed,
+) -> None:
+    """Show what the films hold before training: counts, sizes, intensities, style, duplicates, folds."""
+    from rich.text import Text
+
+    from training.exploration_figures import table
+    from training.explore import explore as measure
+
+    words = ["python", "-m", "training", "explore", "--data", "DIR"]
+    for option, value, default in (("--folds", folds, DEFAULT.folds), ("--seed", seed, DEFAULT.seed)):
+        if value != default:
+            words += [option, str(value)]
+    found = measure(data, output, console, fold_count=folds, seed=seed, command=shlex.join(words))
+    console.print(table(found))
+    for finding in found.findings:
+        console.print(Text.assemble((f"{finding.topic}: ", "bold"), finding.text))
+    console.print(f"The page is {output / 'index.html'}; its numbers are in exploration.json and films.csv.")
 
 
 @app.command()

@@ -108,7 +108,7 @@ def test_a_machine_without_a_new_enough_python_is_told_so(clone: Path) -> None:
     assert "Python 3.11 or newer is needed" in told.stderr
 
 
-@pytest.mark.parametrize(("target", "name"), [("train", "DATA"), ("export", "MODEL")])
+@pytest.mark.parametrize(("target", "name"), [("explore", "DATA"), ("train", "DATA"), ("export", "MODEL")])
 def test_a_missing_argument_is_told_in_words(clone: Path, target: str, name: str) -> None:
     installed(clone, ".dev")
     told = make(clone, target)
