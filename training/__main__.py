@@ -4,6 +4,8 @@ import json
 import os
 import shlex
 import sys
+from dataclasses import replace
+from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,6 +27,14 @@ DEFAULT_PICTURES = Path("docs/images/report")
 
 def _in_words(stages: tuple[Stage, ...]) -> str:
     return ",".join(f"{stage.size}x{stage.epochs}x{stage.batch_size}" for stage in stages)
+
+
+class Change(StrEnum):
+    """What is done to films before they are judged; see `training.restyle`."""
+
+    NONE = "none"
+    RESTYLED = "restyled"
+    REFRAMED = "reframed"
 
 
 Data = Annotated[Path, typer.Option(help="Folder with train/NORMAL and train/PNEUMONIA.")]
@@ -91,6 +101,9 @@ def fit(
     learning_rate: Annotated[float, typer.Option(help="Peak of phase 1.")] = DEFAULT.learning_rate,
     balance: Annotated[str, typer.Option(help="none, weights, oversample or style.")] = DEFAULT.balance,
     augmentation: Annotated[str, typer.Option(help="none, light, medium or strong.")] = DEFAULT.augmentation,
+    aspect: Annotated[
+        float, typer.Option(help="How far augmentation parts width and height: up to exp of it, each way.")
+    ] = DEFAULT.aspect,
     flip: Annotated[bool, typer.Option(help="Mirror half of the films.")] = DEFAULT.flip,
     label_smoothing: Annotated[
         float, typer.Option(help="Share moved from the label.")
@@ -155,6 +168,9 @@ def evaluate(
     ] = "train-folds",
     output: Annotated[Path, typer.Option(help="Folder for JSON and figures.")] = Path("runs/evaluation"),
     threshold: Annotated[float | None, typer.Option(min=0, max=1, help="Instead of the model's own.")] = None,
+    change: Annotated[
+        Change, typer.Option(help="Judge the films in the style, or the shape, of the other class.")
+    ] = Change.NONE,
     folds: Annotated[int | None, typer.Option(help="Where the model does not say it.")] = None,
     held_out_fold: Annotated[int | None, typer.Option(help="Where the model does not say it.")] = None,
     seed: Annotated[int, typer.Option(help="Of the folds; where the model does not say it.")] = 0,
@@ -175,6 +191,10 @@ def evaluate(
                 f"{model} does not say which fold it never saw: give --held-out-fold (and --folds, --seed)."
             )
         films = partition(films, recipe).held_out
+    if change is not Change.NONE:
+        from training.restyle import reframe, restyle
+
+        films = replace(films, pixels={Change.RESTYLED: restyle, Change.REFRAMED: reframe}[change](films))
     evaluation = judge(judged, films, output)
     console.print(table(evaluation, f"{judged.name} on {split}", judged.threshold))
     console.print(f"JSON, scores and figures are in {output}.")

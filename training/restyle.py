@@ -1,8 +1,9 @@
 """Films in the style of the other class: what a held-out fold of one data set cannot show by itself.
 
 In the public data set style goes with the label, in the held-out fold as in the others, so a network that leans
-on style loses nothing there. Here each film takes on the tone and the sharpness of a film of the other class:
-what style says is turned round, what the lungs show stays. Layout (tilt, collimation, leads) is not changed.
+on style loses nothing there. `restyle` gives each film the tone and the sharpness of a film of the other class,
+`reframe` crops it so that the chest takes the other class's shape: what that part of style says is turned round,
+what the lungs show stays. Tilt, leads and the like are not changed by either.
 """
 
 import numpy as np
