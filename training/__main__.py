@@ -104,6 +104,9 @@ def fit(
     aspect: Annotated[
         float, typer.Option(help="How far augmentation parts width and height: up to exp of it, each way.")
     ] = DEFAULT.aspect,
+    crop: Annotated[
+        float, typer.Option(help="Up to which share augmentation cuts off width and height, each by itself.")
+    ] = DEFAULT.crop,
     flip: Annotated[bool, typer.Option(help="Mirror half of the films.")] = DEFAULT.flip,
     label_smoothing: Annotated[
         float, typer.Option(help="Share moved from the label.")
@@ -192,9 +195,9 @@ def evaluate(
             )
         films = partition(films, recipe).held_out
     if change is not Change.NONE:
-        from training.restyle import reframe, restyle
+        from training.restyle import CHANGES
 
-        films = replace(films, pixels={Change.RESTYLED: restyle, Change.REFRAMED: reframe}[change](films))
+        films = replace(films, pixels=CHANGES[change](films))
     evaluation = judge(judged, films, output)
     console.print(table(evaluation, f"{judged.name} on {split}", judged.threshold))
     console.print(f"JSON, scores and figures are in {output}.")

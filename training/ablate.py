@@ -62,7 +62,9 @@ def _at(size: int, epochs: int = 10) -> dict[str, Any]:
 
 
 VARIANTS: dict[str, Variant] = {
-    "base": Variant("medium augmentation, kind 0.3, smoothing 0.05, averaged weights, 96 px, 10 epochs"),
+    "base": Variant(
+        "medium augmentation, aspect 8 %, crop 10 %, kind 0.3, smoothing 0.05, averaged weights, 96 px, 10 epochs"
+    ),
     "augmentation-none": Variant("no augmentation", {"augmentation": "none"}),
     "augmentation-light": Variant("light augmentation", {"augmentation": "light"}),
     "augmentation-strong": Variant("strong augmentation", {"augmentation": "strong"}),
@@ -73,9 +75,12 @@ VARIANTS: dict[str, Variant] = {
     "smoothing-0": Variant("labels not smoothed", {"label_smoothing": 0.0}),
     "smoothing-0.1": Variant("labels smoothed by 0.1", {"label_smoothing": 0.1}),
     "balance-style": Variant("hard and easy films weigh the same within a class", {"balance": "style"}),
-    "aspect-0.08": Variant("width up and height down by up to 8 %, or the other way", {"aspect": 0.08}),
-    "aspect-0.15": Variant("the same by up to 15 %", {"aspect": 0.15}),
-    "aspect-0.25": Variant("the same by up to 25 %", {"aspect": 0.25}),
+    "aspect-0.04-crop-0": Variant("aspect 4 %, no crop", {"aspect": 0.04, "crop": 0.0}),
+    "aspect-0.15-crop-0": Variant("aspect 15 %, no crop", {"aspect": 0.15, "crop": 0.0}),
+    "aspect-0.25-crop-0": Variant("aspect 25 %, no crop", {"aspect": 0.25, "crop": 0.0}),
+    "aspect-0.04-crop-0.3": Variant("aspect 4 %, crop 30 %", {"aspect": 0.04, "crop": 0.3}),
+    "aspect-0.15": Variant("aspect 15 %", {"aspect": 0.15}),
+    "aspect-0.15-longer": Variant("aspect 15 %, twice the epochs", _at(96, 20) | {"aspect": 0.15}),
     "flip": Variant("half of the films mirrored", {"flip": True}),
     "views": Variant(
         "two views of a film held together; half the epochs, so the same work",

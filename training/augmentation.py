@@ -40,7 +40,8 @@ class Augmentation(keras.layers.Layer):  # type: ignore[misc]
     batch's first views, then its second ones; views of a film share its geometry and tone and differ in blur,
     noise and JPEG alone. `strength` scales every range: at 1, rotation ±5°, shift ±3 %, zoom ±6 %, shear ±2.5°,
     gamma 0.5 to 2, contrast ±50 %, brightness ±21 %, local contrast −80 % to +140 %, blur, noise, and JPEG down to
-    quality 30; width up and height down by a factor of up to exp(`aspect`), or the other way round. `flip` mirrors
+    quality 30; width up and height down by a factor of up to exp(`aspect`), or the other way round. Of width and
+    of height, each by itself, up to a share of `crop` is cut off, and the rest fills the square. `flip` mirrors
     half of the films, which breaks laterality.
     """
 
@@ -48,7 +49,8 @@ class Augmentation(keras.layers.Layer):  # type: ignore[misc]
         self,
         strength: float = 1.0,
         *,
-        aspect: float = 0.04,
+        aspect: float = 0.08,
+        crop: float = 0.1,
         flip: bool = False,
         views: int = 1,
         seed: int | None = None,
@@ -57,6 +59,7 @@ class Augmentation(keras.layers.Layer):  # type: ignore[misc]
         super().__init__(dtype="float32", **options)
         self.strength = strength
         self.aspect = aspect
+        self.crop = crop
         self.flip = flip
         self.views = views
         self.seed = seed
@@ -91,14 +94,15 @@ class Augmentation(keras.layers.Layer):  # type: ignore[misc]
         shear = draw(-2.5, 2.5) * (s * math.pi / 180)
         zoom = ops.exp(draw(-0.06, 0.06) * s)
         aspect = ops.exp(draw(-self.aspect, self.aspect) * s)
-        across, down = zoom * aspect, zoom / aspect
+        lost_x, lost_y = (draw(0, self.crop) * min(s, 1.0) for _ in "xy")
+        across, down = zoom * aspect * (1 - lost_x), zoom / aspect * (1 - lost_y)
         if self.flip:
             across = across * ops.sign(draw(-1, 1))
         a, b = across * ops.cos(angle), -down * ops.sin(angle + shear)
         c, d = across * ops.sin(angle), down * ops.cos(angle + shear)
         middle = (size - 1) / 2
-        shift_x = draw(-0.03, 0.03) * s * size
-        shift_y = draw(-0.03, 0.03) * s * size
+        shift_x = (draw(-0.03, 0.03) * s + draw(-0.5, 0.5) * lost_x) * size
+        shift_y = (draw(-0.03, 0.03) * s + draw(-0.5, 0.5) * lost_y) * size
         x0 = middle - a * middle - b * middle + shift_x
         y0 = middle - c * middle - d * middle + shift_y
         zero = ops.zeros_like(a)
@@ -141,7 +145,7 @@ class Augmentation(keras.layers.Layer):  # type: ignore[misc]
 
     def get_config(self) -> dict[str, Any]:
         """What rebuilds the layer."""
-        names = ("strength", "aspect", "flip", "views", "seed")
+        names = ("strength", "aspect", "crop", "flip", "views", "seed")
         options = {name: getattr(self, name) for name in names}
         config: dict[str, Any] = {**super().get_config(), **options}
         config.pop("dtype", None)

@@ -1,14 +1,16 @@
 """What is found in a folder of films before anything is trained on it."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from app.engine.manifest import Estimate, Part
-from training.dataset import Dataset
+from training.dataset import Dataset, Film
 
 KINDS = ("normal", "bacterial", "viral", "unknown")
 CLASSES = ("normal", "pneumonia")
@@ -26,6 +28,13 @@ class Count(Part):
     bacterial: int
     viral: int
     unknown: int
+
+    @classmethod
+    def of(cls, films: Sequence[Film]) -> Self:
+        """The films of `films`, counted."""
+        kinds: Counter[str] = Counter(film.kind for film in films)
+        patients = len({film.patient for film in films})
+        return cls(films=len(films), patients=patients, **{kind: kinds[kind] for kind in KINDS})
 
     @property
     def pneumonia(self) -> int:

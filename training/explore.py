@@ -131,12 +131,12 @@ def _measure(
         command=command,
         films_sha256=list_digest(films.films),
         name=split,
-        splits={split: _count(listed)} | {name: _count(each) for name, each in others.items()},
+        splits={split: Count.of(listed)} | {name: Count.of(each) for name, each in others.items()},
         not_counted=not_counted,
         shared={name: _shared(listed, each) for name, each in others.items()},
         passed_over=_passed_over(source),
         unreadable=unreadable,
-        films=_count(films.films),
+        films=Count.of(films.films),
         patients=_patients(films.films),
         sizes=_sizes(films, files),
         measures={name: _summed_up(name, films, values[name]) for name in _MEASURES},
@@ -280,15 +280,6 @@ def _spread(values: Array) -> Spread:
     return Spread(low=float(low), median=float(median), high=float(high))
 
 
-def _count(films: Sequence[Film]) -> Count:
-    kinds: Counter[str] = Counter(film.kind for film in films)
-    return Count(
-        films=len(films),
-        patients=len({film.patient for film in films}),
-        **{kind: kinds[kind] for kind in KINDS},
-    )
-
-
 def _patients(films: Sequence[Film]) -> Patients:
     counts = Counter(film.patient for film in films)
     by_kind = {kind: {film.patient for film in films if film.kind == kind} for kind in KINDS}
@@ -396,7 +387,7 @@ def _clusters(films: Dataset, clusters: Indices, brightness: Array) -> tuple[Clu
     found = []
     for number in range(int(clusters.max()) + 1):
         members = np.flatnonzero(clusters == number)
-        count = _count([films.films[place] for place in members])
+        count = Count.of([films.films[place] for place in members])
         found.append(Cluster(count=count, brightness=float(brightness[members].mean())))
     return tuple(found)
 
@@ -417,7 +408,7 @@ def _folds(films: Sequence[Film], assigned: Indices, seed: int) -> Folds:
     return Folds(
         seed=seed,
         folds=tuple(
-            _count([film for film, fold in zip(films, assigned, strict=True) if fold == number])
+            Count.of([film for film, fold in zip(films, assigned, strict=True) if fold == number])
             for number in range(int(assigned.max()) + 1)
         ),
         straddling_patients=straddling([film.patient for film in films]),

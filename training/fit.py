@@ -368,6 +368,7 @@ def _trainer(network: keras.Model, films: Dataset, recipe: Recipe, epoch: Epoch)
     augmentation = Augmentation(
         STRENGTHS[recipe.augmentation],
         aspect=recipe.aspect,
+        crop=recipe.crop,
         flip=recipe.flip,
         views=epoch.views,
         seed=recipe.seed + 1000 * recipe.trial,

@@ -71,7 +71,8 @@ class Recipe(BaseModel):
 
     balance: Literal["none", "weights", "oversample", "style"] = "weights"
     augmentation: Literal["none", "light", "medium", "strong"] = "medium"
-    aspect: Annotated[float, Field(ge=0, le=0.5)] = 0.04
+    aspect: Annotated[float, Field(ge=0, le=0.5)] = 0.08
+    crop: Annotated[float, Field(ge=0, le=0.5)] = 0.1
     flip: bool = False
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0

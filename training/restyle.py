@@ -6,6 +6,8 @@ on style loses nothing there. `restyle` gives each film the tone and the sharpne
 what the lungs show stays. Tilt, leads and the like are not changed by either.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -19,6 +21,7 @@ COARSEST = 8
 BAND = 4
 LARGEST_GAIN = 4.0
 REFRAMED = 0.8
+"""Share of a film's height or width that reframing keeps: the ratio of the classes' median shapes."""
 
 
 def restyle(films: Dataset, seed: int = 0) -> Pixels:
@@ -110,3 +113,7 @@ def _sharpen(
         dctn(film.astype(np.float64), norm="ortho") * limited[bands], norm="ortho"
     )
     return changed
+
+
+CHANGES: dict[str, Callable[[Dataset], Pixels]] = {"restyled": restyle, "reframed": reframe}
+"""What is done to films before they are judged, by what they then are."""

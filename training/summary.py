@@ -6,7 +6,7 @@ those that a file's manifest tells (calibration, threshold); intervals are 95 %,
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from training import page as pages
 from training.calibrate import Scaling, cross_fit, describe_uncertainty, sigmoid
 from training.dataset import Dataset, Pixels, list_digest
 from training.evaluate import Conclusion, classifier_outputs, classifier_scores, review_by_reason
+from training.exploration import Count
 from training.fit import partition
 from training.folds import group
 from training.metrics import (
@@ -56,7 +57,7 @@ from training.report import (
     draw_scores,
     draw_slices,
 )
-from training.restyle import restyle
+from training.restyle import CHANGES
 from training.saliency import HeatmapCheck, draw_check
 from training.saliency import check as check_heatmaps
 
@@ -90,17 +91,6 @@ class Effort:
 
     probes: int = 100
     heatmap_films: int = 32
-
-
-class Count(Part):
-    """Films of a part of the data set, by class; `patients` counts groups of films that may be of one patient."""
-
-    films: int
-    patients: int
-    normal: int
-    bacterial: int
-    viral: int
-    unknown: int
 
 
 class Errors(Part):
@@ -159,7 +149,8 @@ class Flagged(Part):
 class FileFigures(Part):
     """Figures of one file; `name` is what to call it.
 
-    `restyled`: at the same threshold on the same films in the style of the other class (`training.restyle`).
+    `changed`: at the same threshold on the same films with the style or the shape of the other class, by the names
+    of `training.restyle.CHANGES`.
     `subtypes`: bacterial (as the positive class) against viral, by the share that the file gives to bacterial
     pneumonia at 0.5, on pneumonia films of known kind. `review`: share of films for which the service asks a
     person to look, by reason and for `any`. `mean_heatmaps`: logits, [h][w], by class.
@@ -171,7 +162,7 @@ class FileFigures(Part):
     sha256: str
     threshold: Threshold
     evaluation: Evaluation
-    restyled: Evaluation
+    changed: dict[str, Evaluation]
     calibration: Calibration
     subtypes: Evaluation | None
     points: tuple[OperatingPoint, ...]
@@ -296,15 +287,15 @@ def write_report(
         _draw(pictures / one.manifest.precision, one, held_out, conclusion)
     draw_history(pictures / "learning_curves.png", history)
     made = probes(held_out, effort.probes)
-    restyled = replace(held_out, pixels=restyle(held_out))
+    changed = {name: replace(held_out, pixels=change(held_out)) for name, change in CHANGES.items()}
     files = []
     for one in answers:
-        tell(f"judging restyled films and pictures that are no chest film in {one.name}")
+        tell(f"judging changed films and pictures that are no chest film in {one.name}")
         outcomes = _probed(one, made)
         if outcomes and one.manifest.novelty:
             folder = pictures / one.manifest.precision
             draw_probes(folder / "probes.png", outcomes, one.manifest.novelty.limit)
-        files.append(_figures(one, held_out, restyled, outcomes))
+        files.append(_figures(one, held_out, changed, outcomes))
     draw_slices(pictures / "figures.png", {each.name: each.evaluation for each in files})
     agreement = None
     if len(answers) == 2:
@@ -382,13 +373,14 @@ def _answers(path: Path, name: str, films: Dataset, conclusion: Conclusion) -> A
 
 
 def _figures(
-    one: Answers, films: Dataset, restyled_films: Dataset, outcomes: Sequence[Outcome]
+    one: Answers, films: Dataset, changed: Mapping[str, Dataset], outcomes: Sequence[Outcome]
 ) -> FileFigures:
     scored, manifest = one.scored, one.manifest
     positive = scored.labels == 1
     thresholds = sorted({*SWEEP, manifest.threshold.value})
     everything = np.ones_like(positive)
-    restyled = classifier_scores(one.classifier, restyled_films.resized(one.classifier.input_size))
+    size = one.classifier.input_size
+    of_changed = {name: classifier_scores(one.classifier, of.resized(size)) for name, of in changed.items()}
     return FileFigures(
         file=next(file for file, name in FILES.items() if name == one.name),
         name=one.name,
@@ -396,7 +388,10 @@ def _figures(
         sha256=one.classifier.sha256,
         threshold=manifest.threshold,
         evaluation=evaluate(scored, manifest.threshold.value),
-        restyled=evaluate(Scored.of(films, restyled), manifest.threshold.value),
+        changed={
+            name: evaluate(Scored.of(films, scores), manifest.threshold.value)
+            for name, scores in of_changed.items()
+        },
         calibration=manifest.calibration,
         subtypes=_subtypes(one, films),
         points=operating_points(scored, thresholds),
@@ -582,9 +577,5 @@ def _draw(folder: Path, one: Answers, films: Dataset, conclusion: Conclusion) ->
 
 
 def _count(films: Dataset) -> Count:
-    kinds = films.kinds
-    return Count(
-        films=len(films),
-        patients=len(np.unique(group(films.films))),
-        **{kind: int((kinds == kind).sum()) for kind in (*CLASSES, "unknown")},
-    )
+    """Its patients are groups of films that may be of one patient, as in every interval."""
+    return Count.of(films.films).model_copy(update={"patients": len(np.unique(group(films.films)))})

@@ -58,6 +58,21 @@ def test_a_marker_stays_on_its_side_unless_flipped() -> None:
     assert 0.2 < flipped < 0.8
 
 
+def test_a_crop_parts_width_and_height_and_leaves_no_border() -> None:
+    film = np.full((64, 64, 64, 1), 200, np.float32)
+    film[:, 24:40, 24:40] = 0
+    layer = Augmentation(1.0, aspect=0.0, crop=0.4, seed=9)
+    moved = keras.ops.convert_to_numpy(layer._move(film))[..., 0]
+    dark = moved < 100
+    across, down = dark.any(axis=1).sum(axis=1), dark.any(axis=2).sum(axis=1)
+    shapes = across / down
+    assert shapes.min() < 0.8
+    assert shapes.max() > 1.25
+    assert min(across.min(), down.min()) >= 14
+    uncut = keras.ops.convert_to_numpy(Augmentation(1.0, aspect=0.0, seed=9)._move(film))[..., 0]
+    assert (moved[:, [0, -1]] == 0).mean() < (uncut[:, [0, -1]] == 0).mean()
+
+
 def test_views_of_a_film_share_geometry_and_tone(batch: npt.NDArray[np.float32]) -> None:
     one, other = np.split(varied(batch, strength=1.0, views=2, seed=6), 2)
     assert one.shape == batch.shape

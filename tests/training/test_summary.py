@@ -55,7 +55,7 @@ def test_a_report_holds_every_section_with_the_heat_maps_check(sources: Sources,
     assert re.findall(r"^## (.+)$", text, re.M) == [
         "Telling pneumonia from normal",
         "Slices",
-        "Restyled films",
+        "Restyled and reframed films",
         "Bacterial or viral",
         "Calibration",
         "The threshold, and choosing another",
@@ -76,6 +76,7 @@ def test_a_report_holds_every_section_with_the_heat_maps_check(sources: Sources,
     pictured = {(page.parent / name).resolve() for name in re.findall(r"!\[[^]]*\]\(([^)]+)\)", text)}
     assert pictured == set(pictures.resolve().rglob("*.png"))
     half = summary.files[0]
+    assert set(half.changed) == {"restyled", "reframed"}
     assert half.missed.films == half.evaluation.false_negatives
     assert half.false_alarms.films == half.evaluation.false_positives
     assert half.subtypes is not None
