@@ -1,7 +1,7 @@
 """The whole export: verify first, write last."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version as version_of
@@ -46,6 +46,7 @@ from training.dataset import Dataset
 from training.evaluate import Conclusion
 from training.metrics import Scored, evaluate
 from training.recipe import Recipe
+from training.restyle import CHANGES
 
 INTENDED_USE = (
     "Research and teaching. It supports a reader of frontal chest radiographs of children of one to five years; "
@@ -70,6 +71,13 @@ class Films:
 
     held_out: Dataset
     known: Dataset
+
+    def changed(self) -> dict[str, Dataset]:
+        """The held-out films restyled and reframed (`training.restyle`), by the name of the split."""
+        return {
+            f"{HELD_OUT}_{name}": replace(self.held_out, pixels=change(self.held_out))
+            for name, change in CHANGES.items()
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +158,10 @@ def export(
         manifests = {"model.onnx": _unjudged(draft, conclusion, threshold)}
     else:
         report("judging half precision on the held-out films")
-        outputs = run_graph(half, held_out)
+        outputs, changed = run_graph(half, held_out), given.changed()
         scored = Scored.of(given.held_out, outputs["probability"])
-        manifests = {"model.onnx": _judged(draft, "float16", scored, outputs, threshold, space=space)}
+        manifest = _judged(draft, "float16", scored, outputs, threshold, space=space)
+        manifests = {"model.onnx": _with_changed(manifest, half, changed)}
         report("quantising to int8")
         build = partial(deployable, anatomy, kind_scaling=kind_scaling, space=space)
         int8, int8_calibration = _to_calibrated_int8(build, scaling, given, anatomy.input_size)
@@ -160,7 +169,9 @@ def export(
         outputs = run_graph(int8, held_out)
         in_int8 = Scored.of(given.held_out, outputs["probability"])
         calibrated = draft.model_copy(update={"calibration": int8_calibration})
-        manifest = _judged(calibrated, "int8", in_int8, outputs, threshold, space=space)
+        manifest = _with_changed(
+            _judged(calibrated, "int8", in_int8, outputs, threshold, space=space), int8, changed
+        )
         int8_parity = compare_int8(
             scored, in_int8, manifests["model.onnx"].threshold.value, manifest.threshold.value
         )
@@ -260,6 +271,18 @@ def _judged(
             "evaluation": {HELD_OUT: evaluate(scored, chosen.value)},
         }
     )
+
+
+def _with_changed(manifest: Manifest, graph: onnx.ModelProto, changed: Mapping[str, Dataset]) -> Manifest:
+    """With the figures on `changed` films too, by the name of the split, at the manifest's threshold."""
+    figures = {
+        split: evaluate(
+            Scored.of(films, run_graph(graph, films.resized(manifest.input_size))["probability"]),
+            manifest.threshold.value,
+        )
+        for split, films in changed.items()
+    }
+    return manifest.model_copy(update={"evaluation": manifest.evaluation | figures})
 
 
 def _of_run(run: Path) -> tuple[Conclusion | None, FeatureSpace | None]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from app.engine.manifest import Estimate, Evaluation, Manifest
 from model_export.reporting_items import CLAIM_2024, TRIPOD_AI, Item, answer, facts
 from model_export.verify import Int8Parity, Parity
+from training.restyle import CHANGES
 from training.wording import figure_name, table, with_interval
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -40,6 +41,12 @@ ETHICS = """\
   is worse.
 - **Trust.** A heat map and a figure with many digits persuade. Readers who see them first may look less
   themselves; whether they do was not studied here."""
+
+CHANGED = (
+    "The same films in the style of the other class, at the same threshold. *Restyled*: each with the sharpness "
+    "and the tone of a film of the other class; *reframed*: each cropped by a fifth, in height or in width, so "
+    "that the chest takes the other class's shape."
+)
 
 WEAK_AT = """\
 - One hospital, children of one to five years, frontal films. Other ages, views, devices and hospitals were not
@@ -207,6 +214,7 @@ def _evaluation_data(manifest: Manifest) -> str:
         f"- {split.replace('_', ' ').capitalize()}: {evaluation.films} films ({evaluation.normal} normal, "
         f"{evaluation.pneumonia} pneumonia) of {evaluation.patients} patients."
         for split, evaluation in manifest.evaluation.items()
+        if not _change(split)
     ]
     if training.folds is None:
         return "\n".join([*counted, "- Films that the user gave; where they are from is not known here."])
@@ -240,12 +248,35 @@ def _figures(manifests: dict[str, Manifest]) -> list[str]:
     tables = []
     for file, manifest in manifests.items():
         for split, evaluation in manifest.evaluation.items():
+            if _change(split):
+                continue
             tables.append(
                 f"`{file}` on {split.replace('_', ' ')} ({evaluation.normal} normal and "
                 f"{evaluation.pneumonia} pneumonia films of {evaluation.patients} patients), at its "
                 f"threshold of {manifest.threshold.value:.4f}:\n\n" + _evaluation(evaluation)
             )
+    changed = [
+        [
+            f"`{file}`",
+            _change(split) or "as they are",
+            *(
+                with_interval(each)
+                for each in (evaluation.auc, evaluation.sensitivity, evaluation.specificity)
+            ),
+        ]
+        for file, manifest in manifests.items()
+        for split, evaluation in manifest.evaluation.items()
+    ]
+    if any(_change(split) for manifest in manifests.values() for split in manifest.evaluation):
+        tables.append(
+            CHANGED + "\n\n" + table(["file", "films", "AUC", "sensitivity", "specificity"], changed)
+        )
     return tables or ["The file came without films to judge it on: no figure is known."]
+
+
+def _change(split: str) -> str:
+    """What was done to the films of a split; empty if they are as they are."""
+    return next((change for change in CHANGES if split.endswith(f"_{change}")), "")
 
 
 def _evaluation(evaluation: Evaluation) -> str:
@@ -339,7 +370,14 @@ def _weak_at(manifest: Manifest) -> str:
         "sensitivity_hard_pneumonia": "pneumonia films whose style looks normal: sensitivity",
         "sensitivity_viral": "viral pneumonia: sensitivity",
     }
-    for evaluation in manifest.evaluation.values():
+    plain = [evaluation for split, evaluation in manifest.evaluation.items() if not _change(split)]
+    lines += [
+        f"- Films {change}: AUC {with_interval(evaluation.auc)}, specificity "
+        f"{with_interval(evaluation.specificity)}; that much may be owed to style, not to the lungs."
+        for split, evaluation in manifest.evaluation.items()
+        if (change := _change(split)) and evaluation.auc.value < plain[0].auc.value
+    ]
+    for evaluation in plain:
         lines += [
             f"- Weak on {name} {with_interval(evaluation.slices[figure])}, against "
             f"{with_interval(getattr(evaluation, figure.partition('_')[0]))} over all films of the class."

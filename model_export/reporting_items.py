@@ -329,8 +329,9 @@ CLAIM_2024 = (
         "30",
         "Robustness",
         "partly",
-        "Films on which the style of acquisition misleads are judged apart ({style}); restyled films and pictures "
-        "that are no ordinary chest film are in {report}. Other devices and hospitals were not tried.",
+        "Films on which the style of acquisition misleads are judged apart ({style}), and so are the same films "
+        "restyled and reframed (see Quantitative analyses); pictures that are no ordinary chest film are in "
+        "{report}. Other devices and hospitals were not tried.",
     ),
     Item(
         "31",

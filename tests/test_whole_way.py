@@ -71,6 +71,9 @@ def test_the_trained_network_is_served_as_exported(exported: Path) -> None:
         answer["probability"], abs=1e-4
     )
     assert manifest["manifest"]["architecture"] == "resnet50"
+    judged = manifest["manifest"]["evaluation"]
+    assert set(judged) == {"held_out_fold", "held_out_fold_restyled", "held_out_fold_reframed"}
+    assert judged["held_out_fold_restyled"] != judged["held_out_fold"]
     assert "python -m training fit" in json.dumps(manifest)
     assert picture.headers["content-type"] == "image/png"
 

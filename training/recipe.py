@@ -53,9 +53,9 @@ class Recipe(BaseModel):
 
     stages: tuple[Stage, ...] = (
         Stage(size=64, epochs=12),
-        Stage(size=112, epochs=12),
-        Stage(size=160, epochs=6),
-        Stage(size=224, epochs=3),
+        Stage(size=112, epochs=10),
+        Stage(size=160, epochs=4),
+        Stage(size=224, epochs=2),
     )
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.05
@@ -64,7 +64,7 @@ class Recipe(BaseModel):
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
 
     fine_tune_layers: Annotated[int, Field(ge=0)] = 10
-    fine_tune_epochs: Annotated[int, Field(ge=0)] = 3
+    fine_tune_epochs: Annotated[int, Field(ge=0)] = 2
     fine_tune_learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     recall_weight: Annotated[float, Field(gt=0)] = 1.5
     patience: Positive = 3

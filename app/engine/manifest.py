@@ -159,6 +159,8 @@ class Manifest(Part):
     novelty: Novelty | None = None
     exposure: ExposureLimits | None = None
     evaluation: dict[str, Evaluation] = {}
+    """By split: `held_out_fold`, and `held_out_fold_restyled` and `…_reframed`, the same films in the style and in
+    the shape of the other class (`training.restyle`)."""
     training: Training
     licence: str
     intended_use: str
