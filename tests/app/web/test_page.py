@@ -91,10 +91,10 @@ def test_an_error_is_a_clear_sentence_and_the_next_film_works(page: Page) -> Non
 
 
 def test_the_keyboard_alone_is_enough(page: Page) -> None:
-    page.keyboard.press("Tab")
-    page.keyboard.press("Tab")
-    expect(page.locator("#file")).to_be_focused()
-    with page.expect_file_chooser() as chooser:
+    with page.expect_file_chooser() as chooser:  # from the start: Chromium must know of it before the key comes
+        page.keyboard.press("Tab")
+        page.keyboard.press("Tab")
+        expect(page.locator("#file")).to_be_focused()
         page.keyboard.press("Space")
     chooser.value.set_files({"name": "film.jpg", "mimeType": "image/jpeg", "buffer": FILM})
     expect(page.locator("#finding")).to_be_visible()
