@@ -91,9 +91,8 @@ def test_an_error_is_a_clear_sentence_and_the_next_film_works(page: Page) -> Non
 
 
 def test_the_keyboard_alone_is_enough(page: Page) -> None:
-    with (
-        page.expect_file_chooser() as chooser
-    ):  # from the start: Chromium must know of it before the key comes
+    # From the start, as Chromium must know before the key comes that somebody waits for the chooser.
+    with page.expect_file_chooser() as chooser:
         page.keyboard.press("Tab")
         page.keyboard.press("Tab")
         expect(page.locator("#file")).to_be_focused()
