@@ -1,13 +1,16 @@
 """The commands that documents and CI name are there, and install what they should."""
 
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from app.engine.classifier import Classifier
 from tests.shipping.repository import ROOT, documents
+from training.recipe import Stage
 
 TARGETS = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
 FENCED = re.compile(r"^ *```[a-z]*\n(.*?)^ *```", flags=re.MULTILINE | re.DOTALL)
@@ -108,9 +111,38 @@ def test_a_machine_without_a_new_enough_python_is_told_so(clone: Path) -> None:
     assert "Python 3.11 or newer is needed" in told.stderr
 
 
-@pytest.mark.parametrize(("target", "name"), [("explore", "DATA"), ("train", "DATA"), ("export", "MODEL")])
+@pytest.mark.parametrize(
+    ("target", "name"), [("explore", "DATA"), ("train", "DATA"), ("reproduce", "DATA"), ("export", "MODEL")]
+)
 def test_a_missing_argument_is_told_in_words(clone: Path, target: str, name: str) -> None:
     installed(clone, ".dev")
     told = make(clone, target)
     assert told.returncode != 0
     assert f"{name} is missing" in told.stderr
+
+
+def chain(commands: list[str]) -> list[dict[str, object]]:
+    """Options of each `fit`; stages and numbers by value, and the run that it starts from by its place."""
+    runs: list[str] = []
+    told = []
+    for command in commands:
+        words = shlex.split(command.partition(" fit ")[2])
+        given = dict(zip(words[::2], words[1::2], strict=True)) | {"--data": "DIR"}
+        runs.append(given.pop("--run", "runs/resnet50"))
+        options: dict[str, object] = dict(given)
+        if weights := given.get("--weights"):
+            options["--weights"] = runs.index(str(Path(weights).parent))
+        if stages := given.get("--stages"):
+            options["--stages"] = [Stage.parse(stage) for stage in stages.split(",")]
+        numbers = {name for name, value in given.items() if re.fullmatch(r"[\d.e-]+", value)}
+        told.append(options | {name: float(given[name]) for name in numbers})
+    return told
+
+
+def test_reproduce_is_what_the_shipped_model_says_of_its_training() -> None:
+    manifest = Classifier.open_file(ROOT / "models/pneumonia/1/model.int8.onnx").manifest
+    assert manifest.training is not None
+    would_run = make(ROOT, "-n", "--always-make", "reproduce", "DATA=films").stdout.replace("\\\n", "")
+    commands = [line for line in would_run.splitlines() if "training fit" in line]
+    assert chain(commands) == chain(manifest.training.command.split(" && "))
+    assert len(commands) > 1
