@@ -58,7 +58,7 @@ train: $(DEV) ## Train a network: DATA=FOLDER, further options in ARGS (ARGS=--h
 	$(BIN)/python -m training fit --data '$(DATA)' $(ARGS)
 
 reproduce: runs/shipped-5/metrics.json ## Train the shipped model anew, five runs, hours on two cores; killed, it goes on: DATA=FOLDER
-	@echo 'Next: make export MODEL=runs/shipped-5/model.keras'
+	@echo "Next: make export MODEL=runs/shipped-5/model.keras ARGS='--data $(DATA)'"
 
 # Each goes on from the one before; docs/training.md, "The shipped run", tells what each is for.
 REPRODUCE = $(if $(DATA),,$(error DATA is missing: make reproduce DATA=FOLDER, with train/NORMAL and train/PNEUMONIA inside))$\

@@ -425,6 +425,8 @@ def _heatmap(summary: "Summary", folder: str) -> str:
         _picture(folder, "heatmap_check.png", "deletion, insertion and randomised weights"),
         "Hidden in the heat map's order, the probability should fall sooner than in the others, and shown in "
         "it rise sooner (deletion and insertion; Petsiuk et al., 2018; what is hidden shows a normal film). "
+        "*Centre first* knows nothing of the film: where it does as well, the heat map tells no more than where "
+        "lungs lie. "
         "Weights drawn anew should take the map's likeness away (Adebayo et al., 2018). The heat map and the "
         f"probability are those of {summary.files[0].name}, the network for the rest that of the run; "
         f"{found.draws} random draws.",
