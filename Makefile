@@ -63,7 +63,8 @@ reproduce: runs/shipped-5/metrics.json ## Train the shipped model anew, five run
 # Each goes on from the one before; docs/training.md, "The shipped run", tells what each is for.
 REPRODUCE = $(if $(DATA),,$(error DATA is missing: make reproduce DATA=FOLDER, with train/NORMAL and train/PNEUMONIA inside))$\
     $(BIN)/python -m training fit --data '$(DATA)' --run $(@D) --precision mixed_bfloat16
-runs/shipped-1/metrics.json: | $(DEV)
+$(foreach run,1 2 3 4 5,runs/shipped-$(run)/metrics.json): | $(DEV)
+runs/shipped-1/metrics.json:
 	$(REPRODUCE)
 runs/shipped-2/metrics.json: runs/shipped-1/metrics.json
 	$(REPRODUCE) --weights $(<D)/model.keras --stages 128x6,160x6,224x2 --learning-rate 4e-4 --fine-tune-epochs 1
