@@ -1,17 +1,18 @@
 """The application: `create_app` builds it, its lifespan owns everything that runs."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
 from app import __version__
-from app.api import explain, health, model, observation, pages, predict, problems, reference
+from app.api import explain, health, model, observation, open_inference, pages, predict, problems, reference
 from app.api.admission import Admission
+from app.api.decoding import DecodingPool
 from app.api.limits import BodyLimit, HostLimit
 from app.api.requests import RequestRecorder
-from app.api.service import Service
+from app.api.service import Service, expected_wait
 from app.engine.batcher import Batcher, BatchRun
 from app.engine.classifier import Classifier
 from app.engine.cores import usable_cores
@@ -23,6 +24,9 @@ DESCRIPTION = (
     "for sensitivity, and where the evidence lies. For research; a reader decides."
 )
 
+LAST_BATCH_SECONDS = 2.0
+"""How long the device may take for the batch that it is at when everything else has ended."""
+
 
 def open_classifier(settings: Settings) -> Classifier:
     """The model that `settings` ask for. Raises as `Classifier.open` does."""
@@ -33,6 +37,7 @@ def open_classifier(settings: Settings) -> Classifier:
         threshold=settings.threshold,
         expected_sha256=settings.model_sha256,
         cuda_device_id=settings.cuda_device_id,
+        cuda_memory_mb=settings.cuda_memory_mb,
     )
 
 
@@ -52,8 +57,8 @@ def create_app(settings: Settings, classifier: Classifier | None = None) -> Fast
         app.state.service = service
         yield
         service.draining = True
-        service.batcher.stop(timeout=settings.drain_s)
-        service.decoders.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(service.batcher.stop, LAST_BATCH_SECONDS)
+        service.decoders.stop()
 
     app = FastAPI(
         title="Pneumoscope",
@@ -72,7 +77,7 @@ def create_app(settings: Settings, classifier: Classifier | None = None) -> Fast
     app.add_middleware(HostLimit, hosts=settings.trusted_hosts)
     app.add_middleware(RequestRecorder, metrics=metrics)
     problems.install(app, metrics)
-    for resource in (predict, explain, model, health, observation, reference):
+    for resource in (predict, explain, model, open_inference, health, observation, reference):
         app.include_router(resource.router)
     pages.install(app)
     return app
@@ -95,7 +100,12 @@ def build_service(settings: Settings, classifier: Classifier, metrics: Metrics) 
         wait_seconds=wait_ms / 1000,
         on_batch=on_batch,
     )
-    metrics.watch_queue(lambda: batcher.depth)
+    decoders = DecodingPool(workers)
+
+    def wait() -> float:
+        return expected_wait(decoders, batcher)
+
+    metrics.watch_queue(lambda: batcher.depth, wait)
     metrics.model.info(
         {
             "name": classifier.manifest.name,
@@ -109,8 +119,8 @@ def build_service(settings: Settings, classifier: Classifier, metrics: Metrics) 
         settings=settings,
         classifier=classifier,
         batcher=batcher,
-        decoders=ThreadPoolExecutor(workers, thread_name_prefix="decoder"),
+        decoders=decoders,
         metrics=metrics,
-        admission=Admission(settings.max_queue, batcher.expected_wait),
+        admission=Admission(settings.max_queue, max_wait_seconds=settings.max_wait_s, expected_wait=wait),
         max_batch=max_batch,
     )

@@ -44,16 +44,23 @@ class DrainingServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Whether to leave the main loop: uvicorn's own reasons, or drained."""
-        if self._deadline is not None and not self.should_exit and self._drained(self._deadline):
+        if self._deadline is not None and not self.should_exit:
             remaining = self._deadline - time.monotonic()
-            # uvicorn lets answers that are being sent finish; whole seconds, and 0 would mean no time at all.
-            self.config.timeout_graceful_shutdown = max(1, int(remaining))
-            self.should_exit = True
+            drained = self.service is None or self.service.admission.taken == 0
+            if drained or remaining <= 0:
+                # uvicorn lets answers that are being sent finish; whole seconds, and 0 would mean no time at all.
+                self.config.timeout_graceful_shutdown = max(1, int(remaining))
+                self.should_exit = True
+            if not drained and remaining <= 0:
+                self._cut_off()
         return await super().on_tick(counter)
 
-    def _drained(self, deadline: float) -> bool:
-        service = self.service
-        return service is None or service.admission.taken == 0 or time.monotonic() >= deadline
+    def _cut_off(self) -> None:
+        """Cancel every request that is under way; each is answered with 503, see `RequestRecorder`."""
+        tasks = list(self.server_state.tasks)
+        log.warning("%d requests are cut off after %g s of draining", len(tasks), self._drain_seconds)
+        for task in tasks:
+            task.cancel()
 
     async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
         """Start listening, and say where."""

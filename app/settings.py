@@ -66,6 +66,9 @@ class Settings(BaseSettings):
         "auto", description="Where the model runs; auto tries CUDA, and cuda refuses to start without it."
     )
     cuda_device_id: int = Field(0, ge=0, description="Which CUDA device, where there are several.")
+    cuda_memory_mb: int | None = Field(
+        None, ge=256, description="Most memory to take of the CUDA device, in MiB; by default all there is."
+    )
     precision: Annotated[Literal["auto", "int8", "float16"], AnyCase] = Field(
         "auto", description="Which model file: auto takes int8 on the CPU where it is there."
     )
@@ -84,6 +87,12 @@ class Settings(BaseSettings):
     )
     max_queue: int = Field(
         64, ge=1, le=100_000, description="Most films waiting and most uploads at once; further ones get 429."
+    )
+    max_wait_s: float = Field(
+        1,
+        gt=0,
+        le=3600,
+        description="Longest expected wait for the device, in seconds; beyond it films get 429.",
     )
     max_upload_mb: float = Field(20, gt=0, le=4096, description="Largest request body, in MiB.")
     max_pixels: int = Field(

@@ -6,10 +6,9 @@ from typing import Annotated
 from fastapi import Depends, Query, Request, Security
 from fastapi.security import APIKeyHeader
 
-from app.api.errors import Draining, KeyRefused
+from app.api.errors import KeyRefused
 from app.api.forms import read_files
 from app.api.service import Service
-from app.engine.errors import Warming
 
 _KEY_HEADER = APIKeyHeader(
     name="X-API-Key", auto_error=False, description="Asked for where the service has keys."
@@ -33,10 +32,7 @@ KeyHeld = Depends(_key)
 
 
 async def _place(service: ServiceOf, _key: Annotated[None, KeyHeld]) -> AsyncIterator[None]:
-    if service.draining:
-        raise Draining("The service is shutting down.")
-    if not service.batcher.ready:
-        raise Warming("The model is still being warmed.")
+    service.require_ready()
     with service.admission.place():
         yield
 
@@ -44,12 +40,16 @@ async def _place(service: ServiceOf, _key: Annotated[None, KeyHeld]) -> AsyncIte
 Place = Annotated[None, Depends(_place)]
 
 
-async def _film(request: Request, _place: Place) -> bytes:
-    return (await read_files(request, field="file", max_files=1))[0]
+async def _film(request: Request, service: ServiceOf, _place: Place) -> bytes:
+    (film,) = await read_files(request, field="file", max_files=1)
+    service.admission.judge_wait()
+    return film
 
 
 async def _films(request: Request, service: ServiceOf, _place: Place) -> list[bytes]:
-    return await read_files(request, field="files", max_files=service.settings.max_files)
+    films = await read_files(request, field="files", max_files=service.settings.max_files)
+    service.admission.judge_wait()
+    return films
 
 
 Film = Annotated[bytes, Depends(_film)]

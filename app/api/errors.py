@@ -8,8 +8,10 @@ ApiError
 ├── UploadTooSlow         the body did not arrive in time
 ├── KeyRefused            no key, or not one of ours
 ├── HostRefused           sent to a host name that is not ours
-├── Overloaded            as many requests are under way as are allowed
+├── Overloaded            as many requests are under way as are allowed, or the wait is too long
 ├── Draining              the service is shutting down
+├── InferenceRefused      a request of the Open Inference Protocol that this model cannot take
+├── UnknownModel          another model, or another version of it, than the one being served
 ├── NoHeatmap             this model has no heat map
 ├── UnknownProblem        no problem has this code
 └── ClientGone            nobody waits for the answer any more
@@ -59,15 +61,23 @@ class HostRefused(ApiError):
 
 
 class Overloaded(ApiError):
-    """As many requests are under way as are allowed. `retry_after` is in seconds."""
+    """As many requests are under way as are allowed, or the wait is too long. `retry_after` is in seconds."""
 
     def __init__(self, retry_after: int) -> None:
-        super().__init__("As many films are under way as this service takes.")
+        super().__init__("As many films are under way as this service can judge in time.")
         self.retry_after = retry_after
 
 
 class Draining(ApiError):
     """The service is shutting down."""
+
+
+class InferenceRefused(ApiError):
+    """A request of the Open Inference Protocol that this model cannot take."""
+
+
+class UnknownModel(ApiError):
+    """Another model, or another version of it, than the one being served."""
 
 
 class NoHeatmap(ApiError):
@@ -102,9 +112,16 @@ KINDS: dict[type[Exception], Kind] = {
     MalformedForm: Kind(
         "malformed-form", 400, "The form cannot be read", "Send multipart/form-data with a correct boundary."
     ),
+    InferenceRefused: Kind(
+        "inference-refused",
+        400,
+        "The inference request cannot be taken",
+        "Send what the model's metadata asks for.",
+    ),
     HostRefused: Kind("host-refused", 400, "Unknown host", "Use a host name listed in TRUSTED_HOSTS."),
     KeyRefused: Kind("key-refused", 401, "Key required", "Send one of the service's keys as X-API-Key."),
     UnknownProblem: Kind("unknown-problem", 404, "No such problem", "See the reference of problems."),
+    UnknownModel: Kind("unknown-model", 404, "No such model", "GET /model tells the name and the version."),
     UploadTooSlow: Kind("upload-too-slow", 408, "The upload took too long", "Send it again, faster."),
     NoHeatmap: Kind(
         "no-heatmap", 409, "This model has no heat map", "Use /predict, or serve a model with a heat map."
@@ -125,7 +142,7 @@ KINDS: dict[type[Exception], Kind] = {
         "field-missing", 422, "A form field is missing", "Send the film in the field that `detail` names."
     ),
     Overloaded: Kind(
-        "overloaded", 429, "Too many requests at once", "Try again after the seconds in Retry-After."
+        "overloaded", 429, "Too many films at once", "Try again after the seconds in Retry-After."
     ),
     engine.QueueFull: Kind(
         "queue-full", 429, "The queue is full", "Try again after the seconds in Retry-After."
@@ -136,6 +153,9 @@ KINDS: dict[type[Exception], Kind] = {
     engine.Stopped: Kind("stopped", 503, "Shutting down", "Send it to another replica, or try again later."),
     engine.DeviceFailed: Kind(
         "device-failed", 503, "The device failed", "Try again; the film was not judged."
+    ),
+    engine.OutOfDeviceMemory: Kind(
+        "out-of-device-memory", 503, "The device is out of memory", "Try again; the film was not judged."
     ),
     engine.DeviceMissing: Kind("device-missing", 503, "The device is missing", "See the service's log."),
     engine.ModelFileError: Kind("model-refused", 503, "The model is refused", "See the service's log."),

@@ -77,6 +77,66 @@ def problems(*codes: str) -> dict[int | str, dict[str, Any]]:
     return answers
 
 
+def inference_errors(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """The same in the Open Inference Protocol's form: an object whose `error` says what is wrong."""
+    answers = problems(*codes)
+    for answer in answers.values():
+        examples = answer["content"][MEDIA_TYPE]["examples"]
+        schema = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
+        said = {code: {"value": {"error": example["value"]["detail"]}} for code, example in examples.items()}
+        answer["content"] = {"application/json": {"schema": schema, "examples": said}}
+    return answers
+
+
+def inference_body(schema: dict[str, Any]) -> dict[str, Any]:
+    """OpenAPI of the body of an inference request."""
+    binary = {
+        "type": "string",
+        "format": "binary",
+        "description": "JSON, of which Inference-Header-Content-Length bytes, and the films' bytes behind it.",
+    }
+    content = {
+        "application/json": {"schema": schema, "example": INFERENCE_REQUEST},
+        "application/octet-stream": {"schema": binary},
+    }
+    return {"requestBody": {"required": True, "content": content}}
+
+
+MODEL_METADATA: dict[str, Any] = {
+    "name": "pneumonia",
+    "versions": ["1"],
+    "platform": "onnxruntime_onnx",
+    "inputs": [{"name": "pixels", "datatype": "UINT8", "shape": [-1, 224, 224]}],
+    "outputs": [
+        {"name": "heatmap", "datatype": "FP32", "shape": [-1, 7, 7]},
+        {"name": "probability", "datatype": "FP32", "shape": [-1]},
+    ],
+}
+
+MODEL_CONFIG: dict[str, Any] = {
+    "name": "pneumonia",
+    "platform": "onnxruntime_onnx",
+    "backend": "onnxruntime",
+    "max_batch_size": 32,
+    "input": [{"name": "pixels", "data_type": "TYPE_UINT8", "dims": [224, 224]}],
+    "output": [
+        {"name": "heatmap", "data_type": "TYPE_FP32", "dims": [7, 7]},
+        {"name": "probability", "data_type": "TYPE_FP32", "dims": [1], "reshape": {"shape": []}},
+    ],
+}
+
+INFERENCE_REQUEST: dict[str, Any] = {
+    "inputs": [{"name": "pixels", "datatype": "UINT8", "shape": [1, 224, 224], "data": [[[0, 17, 255]]]}],
+    "outputs": [{"name": "probability"}],
+}
+"""Its `data` is cut short: there are 224 × 224 levels."""
+
+INFERENCE: dict[str, Any] = {
+    "model_name": "pneumonia",
+    "model_version": "1",
+    "outputs": [{"name": "probability", "datatype": "FP32", "shape": [1], "data": [0.9621132016181946]}],
+}
+
 UPLOAD_PROBLEMS = (
     "malformed-form",
     "host-refused",
@@ -98,5 +158,24 @@ FILM_PROBLEMS = (
     "unsupported-image",
     "queue-full",
     "device-failed",
+    "out-of-device-memory",
 )
 """What can be wrong with one film."""
+
+INFERENCE_PROBLEMS = (
+    "host-refused",
+    "key-refused",
+    "unknown-model",
+    "inference-refused",
+    "upload-too-slow",
+    "body-too-large",
+    "too-many-files",
+    "overloaded",
+    "queue-full",
+    "not-ready",
+    "draining",
+    "stopped",
+    "device-failed",
+    "out-of-device-memory",
+)
+"""What can be wrong with an inference request."""

@@ -3,10 +3,8 @@
 from fastapi import APIRouter
 
 from app.api.dependencies import ServiceOf
-from app.api.errors import Draining
 from app.api.examples import problems
 from app.api.schemas import Health
-from app.engine.errors import Warming
 
 router = APIRouter(prefix="/health", tags=["operation"])
 
@@ -24,8 +22,5 @@ async def live() -> Health:
 )
 async def ready(service: ServiceOf) -> Health:
     """200 once every batch size has been run, and until the service is told to stop."""
-    if service.draining:
-        raise Draining("The service is shutting down.")
-    if not service.batcher.ready:
-        raise Warming("The model is still being warmed.")
+    service.require_ready()
     return Health(status="ready")

@@ -1,6 +1,5 @@
 """Heat maps as pictures, painted in the decoding pool, off the event loop."""
 
-import asyncio
 import base64
 
 from app.api.errors import NoHeatmap
@@ -14,10 +13,7 @@ async def overlay_uri(service: Service, reading: Reading) -> str | None:
     heatmap = reading.finding.heatmap
     if heatmap is None:
         return None
-    loop = asyncio.get_running_loop()
-    png = await loop.run_in_executor(
-        service.decoders, lambda: overlay.layer(heatmap, reading.width, reading.height)
-    )
+    png = await service.decoders.run(lambda: overlay.layer(heatmap, reading.width, reading.height))
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
@@ -30,7 +26,6 @@ async def painted_film(service: Service, film: bytes, reading: Reading) -> bytes
     heatmap = reading.finding.heatmap
     if heatmap is None:
         raise NoHeatmap("This model has no heat map, so there is nothing to lay over the film.")
-    loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(
-        service.decoders, lambda: overlay.over_film(film, heatmap, max_pixels=service.settings.max_pixels)
+    return await service.decoders.run(
+        lambda: overlay.over_film(film, heatmap, max_pixels=service.settings.max_pixels)
     )

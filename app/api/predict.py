@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Hashable
 
 from fastapi import APIRouter, Request
 
@@ -51,13 +52,14 @@ async def predict_batch(
     """Read many chest films. One that cannot be judged does not spoil the others."""
     root_path: str = request.scope.get("root_path", "")
     identifier = logs.request_id.get() or ""
-    # Never more of one request's films in the queue than fill a batch, so that others' films find room.
+    owner = object()
+    # Never more of one request's films under way than fill a batch, so that others' films find room.
     turns = asyncio.Semaphore(service.max_batch)
 
     async def one(place: int, film: bytes) -> Prediction | Problem:
         async with turns:
             try:
-                return await _predict(service, film, f"{identifier}-{place}", explain=explain)
+                return await _predict(service, film, f"{identifier}-{place}", explain=explain, owner=owner)
             except EXPECTED as error:
                 document = problem_of(error, root_path=root_path)
                 service.metrics.rejected.labels(document.code).inc()
@@ -69,8 +71,10 @@ async def predict_batch(
     return await unless_gone(request, all_of_them())
 
 
-async def _predict(service: Service, film: bytes, identifier: str, *, explain: bool) -> Prediction:
-    reading = await read_film(service, film)
+async def _predict(
+    service: Service, film: bytes, identifier: str, *, explain: bool, owner: Hashable | None = None
+) -> Prediction:
+    reading = await read_film(service, film, owner=owner)
     started = time.perf_counter()
     overlay = await overlay_uri(service, reading) if explain else None
     prediction = _prediction(service, reading, identifier, overlay)

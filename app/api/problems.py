@@ -7,7 +7,8 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
+from starlette.types import Scope
 
 from app.api.errors import (
     EXPECTED,
@@ -23,6 +24,7 @@ from app.telemetry import logs
 from app.telemetry.metrics import Metrics
 
 MEDIA_TYPE = "application/problem+json"
+OPEN_INFERENCE = "/v2"
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +50,11 @@ def problem_of(error: Exception, *, root_path: str = "") -> Problem:
     return problem(kind, detail_of(error, kind), root_path=root_path)
 
 
-def answer(document: Problem, headers: dict[str, str] | None = None) -> Response:
-    """A problem document as an HTTP answer."""
+def answer(document: Problem, scope: Scope, headers: dict[str, str] | None = None) -> Response:
+    """A problem document as an HTTP answer; under /v2 its detail alone, as the Open Inference Protocol asks."""
+    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    if path == OPEN_INFERENCE or path.startswith(f"{OPEN_INFERENCE}/"):
+        return JSONResponse({"error": document.detail}, status_code=document.status, headers=headers)
     return Response(
         document.model_dump_json(exclude_none=True),
         status_code=document.status,
@@ -58,14 +63,14 @@ def answer(document: Problem, headers: dict[str, str] | None = None) -> Response
     )
 
 
-def answer_error(error: Exception, *, root_path: str = "") -> Response:
+def answer_error(error: Exception, scope: Scope) -> Response:
     """The HTTP answer of an exception that is in the table, or of one that nobody expected."""
     kind = kind_of(error)
     seconds = retry_after(error, kind)
     headers = {} if seconds is None else {"Retry-After": str(seconds)}
     if kind.status == 401:
         headers["WWW-Authenticate"] = "X-API-Key"
-    return answer(problem_of(error, root_path=root_path), headers)
+    return answer(problem_of(error, root_path=scope.get("root_path", "")), scope, headers)
 
 
 def install(app: FastAPI, metrics: Metrics) -> None:
@@ -76,13 +81,13 @@ def install(app: FastAPI, metrics: Metrics) -> None:
         metrics.rejected.labels(kind.code).inc()
         if kind.status >= 500:
             log.error("answered with a problem: %s", error, extra={logs.FIELDS: {"code": kind.code}})
-        return answer_error(error, root_path=request.scope.get("root_path", ""))
+        return answer_error(error, request.scope)
 
     async def by_framework(request: Request, error: Exception) -> Response:
         kind = kind_of_status(getattr(error, "status_code", 500))
         metrics.rejected.labels(kind.code).inc()
         document = problem(kind, kind.advice, root_path=request.scope.get("root_path", ""))
-        return answer(document, dict(getattr(error, "headers", None) or {}))
+        return answer(document, request.scope, dict(getattr(error, "headers", None) or {}))
 
     async def invalid(request: Request, error: Exception) -> Response:
         metrics.rejected.labels(INVALID_REQUEST.code).inc()
@@ -92,7 +97,8 @@ def install(app: FastAPI, metrics: Metrics) -> None:
             for item in cast("RequestValidationError", error).errors()
         ]
         root_path = request.scope.get("root_path", "")
-        return answer(problem(INVALID_REQUEST, INVALID_REQUEST.advice, root_path=root_path, errors=faults))
+        document = problem(INVALID_REQUEST, INVALID_REQUEST.advice, root_path=root_path, errors=faults)
+        return answer(document, request.scope)
 
     for family in EXPECTED:
         app.add_exception_handler(family, expected)

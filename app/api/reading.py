@@ -1,12 +1,16 @@
 """Bytes of an upload → a reading: decoded in the pool, judged by the batcher, timed and counted."""
 
-import asyncio
 import time
+from collections.abc import Hashable
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from app.api.service import Service
+from app.engine.batcher import Answer
 from app.engine.finding import Finding
-from app.imaging import read
+from app.imaging import Exposure, read
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,30 +25,25 @@ class Reading:
     inference_seconds: float
 
 
-async def read_film(service: Service, data: bytes) -> Reading:
+async def read_film(service: Service, data: bytes, *, owner: Hashable | None = None) -> Reading:
     """Decode and judge one film.
+
+    Args:
+        service: the service.
+        data: a JPEG or PNG file.
+        owner: whose turn it is in the queue; the films of one request share it.
 
     Raises:
         ImagingError: it is not a readable radiograph.
         EngineError: it cannot be judged now.
     """
-    metrics = service.metrics
-    loop = asyncio.get_running_loop()
     started = time.perf_counter()
-    radiograph = await loop.run_in_executor(
-        service.decoders,
-        lambda: read(data, size=service.classifier.input_size, max_pixels=service.settings.max_pixels),
+    radiograph = await service.decoders.run(
+        lambda: read(data, size=service.classifier.input_size, max_pixels=service.settings.max_pixels)
     )
     decode_seconds = time.perf_counter() - started
-    answer = await service.batcher.submit(radiograph)
-    metrics.stage_seconds.labels("decode").observe(decode_seconds)
-    metrics.stage_seconds.labels("queue").observe(answer.queue_seconds)
-    metrics.stage_seconds.labels("inference").observe(answer.inference_seconds)
-    finding = answer.finding
-    metrics.predictions.labels(finding.label, str(finding.review).lower()).inc()
-    metrics.probability.observe(finding.probability)
-    if finding.novelty is not None:
-        metrics.novelty.observe(finding.novelty)
+    finding, answer = await judge(service, radiograph.pixels, radiograph.exposure, owner=owner)
+    service.metrics.stage_seconds.labels("decode").observe(decode_seconds)
     return Reading(
         finding=finding,
         width=radiograph.width,
@@ -53,3 +52,23 @@ async def read_film(service: Service, data: bytes) -> Reading:
         queue_seconds=answer.queue_seconds,
         inference_seconds=answer.inference_seconds,
     )
+
+
+async def judge(
+    service: Service, pixels: npt.NDArray[np.uint8], exposure: Exposure, *, owner: Hashable | None = None
+) -> tuple[Finding, Answer]:
+    """What the model says of one decoded film, uint8 [S, S], counted in the metrics.
+
+    Raises:
+        EngineError: it cannot be judged now.
+    """
+    metrics = service.metrics
+    answer = await service.batcher.submit(pixels, owner=owner)
+    finding = service.classifier.finding(answer.outputs, exposure)
+    metrics.stage_seconds.labels("queue").observe(answer.queue_seconds)
+    metrics.stage_seconds.labels("inference").observe(answer.inference_seconds)
+    metrics.predictions.labels(finding.label, str(finding.review).lower()).inc()
+    metrics.probability.observe(finding.probability)
+    if finding.novelty is not None:
+        metrics.novelty.observe(finding.novelty)
+    return finding, answer

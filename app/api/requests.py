@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.errors import EXPECTED, ClientGone, kind_of
 from app.api.problems import answer_error
+from app.engine.errors import Stopped
 from app.telemetry import logs
 from app.telemetry.metrics import Metrics
 
@@ -77,14 +78,14 @@ class RequestRecorder:
         self._metrics.in_flight.inc()
         try:
             await self._app(scope, receive, send_with_headers)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as raised:
+            error = _told(raised)
             if not isinstance(error, EXPECTED):
                 log.exception("an unexpected exception")
             if status:
                 raise
             self._metrics.rejected.labels(kind_of(error).code).inc()
-            response = answer_error(error, root_path=scope.get("root_path", ""))
-            await response(scope, receive, send_with_headers)
+            await answer_error(error, scope)(scope, receive, send_with_headers)
         finally:
             record()
             logs.request_id.reset(token)
@@ -95,6 +96,13 @@ class RequestRecorder:
         self._metrics.request_seconds.labels(route, str(status)).observe(seconds)
         fields = {"method": scope["method"], "route": route, "status": status, "seconds": round(seconds, 6)}
         log.info("answered", extra={logs.FIELDS: fields})
+
+
+def _told(raised: Exception | asyncio.CancelledError) -> Exception:
+    """What to tell the client; the server cancels what it cannot finish in time when it stops."""
+    if isinstance(raised, asyncio.CancelledError):
+        return Stopped("The service stopped before this was answered.")
+    return raised
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, Result]) -> Result:

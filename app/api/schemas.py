@@ -99,6 +99,71 @@ class Health(Body):
     status: Literal["live", "ready"]
 
 
+class ServerMetadata(Body):
+    """The Open Inference Protocol's words for this service."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class ServerLive(Body):
+    """Alive, in the words of the Open Inference Protocol."""
+
+    live: bool
+
+
+class ServerReady(Body):
+    """Ready, in the words of the Open Inference Protocol."""
+
+    ready: bool
+
+
+class ModelReady(Body):
+    """A model that is ready, in the words of the Open Inference Protocol."""
+
+    name: str
+    ready: bool
+
+
+class TensorMetadata(Body):
+    """A tensor's type and shape; -1 is the number of films."""
+
+    name: str
+    datatype: Literal["UINT8", "FP32"]
+    shape: list[int]
+
+
+class ModelMetadata(Body):
+    """The Open Inference Protocol's words for the model."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+
+
+class TensorConfig(Body):
+    """A tensor's type, and its shape for one film; `reshape` where Triton cannot write that shape as `dims`."""
+
+    name: str
+    data_type: Literal["TYPE_UINT8", "TYPE_FP32"]
+    dims: list[int]
+    reshape: dict[Literal["shape"], list[int]] | None = None
+
+
+class ModelConfig(Body):
+    """Triton's words for the model."""
+
+    name: str
+    platform: str
+    backend: str
+    max_batch_size: int = Field(description="Most films in one request.")
+    input: list[TensorConfig]
+    output: list[TensorConfig]
+
+
 class ServedModel(Body):
     """The model file being served, and how."""
 

@@ -1,11 +1,13 @@
 """What the application owns between start and stop, and what its routes reach for."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from app.api.admission import Admission
+from app.api.decoding import DecodingPool
+from app.api.errors import Draining
 from app.engine.batcher import Batcher
 from app.engine.classifier import Classifier
+from app.engine.errors import Warming
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 
@@ -17,7 +19,7 @@ class Service:
     settings: Settings
     classifier: Classifier
     batcher: Batcher
-    decoders: ThreadPoolExecutor
+    decoders: DecodingPool
     metrics: Metrics
     admission: Admission
     max_batch: int
@@ -27,3 +29,24 @@ class Service:
     def ready(self) -> bool:
         """Whether new films are taken."""
         return self.batcher.ready and not self.draining
+
+    def require_ready(self) -> None:
+        """Go on only if new films are taken.
+
+        Raises:
+            Draining: the service is shutting down.
+            Warming: not every batch size has been run yet.
+        """
+        if self.draining:
+            raise Draining("The service is shutting down.")
+        if not self.batcher.ready:
+            raise Warming("The model is still being warmed.")
+
+
+def expected_wait(decoders: DecodingPool, batcher: Batcher) -> float:
+    """Seconds until the device would come to a film that is handed in now.
+
+    Every film ahead of it has to pass the device, and those that are not decoded yet the decoders first; both
+    work at the same time, so the slower of the two decides.
+    """
+    return max(decoders.expected_wait(), batcher.expected_wait(coming=decoders.waiting))

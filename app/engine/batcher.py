@@ -1,8 +1,9 @@
 """One dispatcher thread between the requests and the device.
 
-Films wait in a bounded queue. The thread takes the oldest, waits a moment for company, pads the batch to one
-of a few sizes that were all run before readiness (a first run of a new shape is slow), and runs the session
-once.
+Films wait in a bounded queue, in which requests take turns. The thread takes the next ones, waits a moment for
+company, pads the batch to one of a few sizes that were all run before readiness (a first run of a new shape is
+slow), and runs the session once. How long each size takes is kept, so that the wait of a film that comes now can
+be told.
 """
 
 import asyncio
@@ -10,35 +11,36 @@ import logging
 import math
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from app.engine.classifier import Classifier
-from app.engine.errors import DeviceFailed, QueueFull, Stopped, Warming
-from app.engine.finding import Finding
-from app.imaging import Exposure, Radiograph
+from app.engine.classifier import Classifier, Outputs
+from app.engine.errors import DeviceFailed, EngineError, OutOfDeviceMemory, QueueFull, Stopped, Warming
+from app.engine.turns import Turns
+
+Pixels = npt.NDArray[np.uint8]
 
 _WARM_AGAIN_SECONDS = 5.0
-_SMOOTHING = 0.1
+_SMOOTHING = 0.2
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A finding, and how long it took: seconds in the queue and seconds of its batch on the device."""
+    """One film's outputs, each [1, ...], its seconds in the queue, and those of its batch on the device."""
 
-    finding: Finding
+    outputs: Outputs
     queue_seconds: float
     inference_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class BatchRun:
-    """What one run of the session was like, for the metrics: its films, without the padding."""
+    """What one batch was like, for the metrics: its films, without the padding."""
 
     films: int
     seconds: float
@@ -46,7 +48,7 @@ class BatchRun:
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    radiograph: Radiograph
+    pixels: Pixels
     answer: asyncio.Future[Answer]
     loop: asyncio.AbstractEventLoop
     since: float
@@ -56,6 +58,11 @@ def batch_sizes(max_batch: int) -> tuple[int, ...]:
     """The sizes that batches are padded to: powers of two below `max_batch`, and `max_batch` itself."""
     powers = [2**power for power in range(max_batch.bit_length()) if 2**power < max_batch]
     return (*powers, max_batch)
+
+
+def retry_after(wait_seconds: float) -> int:
+    """Whole seconds, at least 1, after which a new try makes sense."""
+    return max(1, math.ceil(wait_seconds))
 
 
 class Batcher:
@@ -77,19 +84,20 @@ class Batcher:
             max_batch: most films in one run of the session.
             max_queue: most films that wait; one more is a `QueueFull`.
             wait_seconds: how long the oldest film waits for company.
-            on_batch: called from the dispatcher thread after each run.
+            on_batch: called from the dispatcher thread after each batch.
         """
         self._classifier = classifier
-        self._max_batch = max_batch
         self._max_queue = max_queue
         self._wait_seconds = wait_seconds
         self._on_batch = on_batch
         self._sizes = batch_sizes(max_batch)
-        self._queue: deque[_Waiting] = deque()
+        self._queue: Turns[_Waiting] = Turns()
+        self._running: list[_Waiting] = []
         self._changed = threading.Condition()
         self._stopping = False
         self._warm = threading.Event()
-        self._seconds_a_film = 0.0
+        self._size_seconds: dict[int, float] = {}
+        self._free_at = 0.0
         self._thread = threading.Thread(target=self._dispatch, name="dispatcher", daemon=True)
 
     @property
@@ -107,115 +115,199 @@ class Batcher:
         self._thread.start()
 
     def stop(self, timeout: float | None = None) -> None:
-        """Finish the films that wait, then end the thread; blocks for at most `timeout` seconds."""
+        """Finish the films that wait, then end the thread; blocks for at most `timeout` seconds.
+
+        Films that are not finished by then get `Stopped`.
+        """
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join(timeout)
+        with self._changed:
+            left = [*self._running, *(self._queue.take() for _ in range(len(self._queue)))]
+        _deliver([(waiting, Stopped("The service stopped before it came to this film.")) for waiting in left])
 
-    async def submit(self, radiograph: Radiograph) -> Answer:
-        """Wait for the finding of one film. Cancelling this frees the film's place.
+    async def submit(self, pixels: Pixels, *, owner: Hashable | None = None) -> Answer:
+        """Wait for the outputs of one film. Cancelling this frees the film's place.
+
+        Args:
+            pixels: uint8, [S, S], 0 black.
+            owner: whose turn it is; films of one request share it, by default a film is a request of its own.
 
         Raises:
             QueueFull: as many films wait as are allowed.
             Warming: not every batch size has been run yet.
-            DeviceFailed: the device failed on this film or on its batch.
+            DeviceFailed: the device failed on this film.
             Stopped: the engine has been shut down.
         """
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(radiograph, loop.create_future(), loop, time.perf_counter())
+        waiting = _Waiting(pixels, loop.create_future(), loop, time.perf_counter())
+        owner = waiting if owner is None else owner
         with self._changed:
             if self._stopping:
                 raise Stopped("The service is shutting down.")
             if not self._warm.is_set():
                 raise Warming("The model is still being warmed.")
             if len(self._queue) >= self._max_queue:
-                raise QueueFull(self.expected_wait())
-            self._queue.append(waiting)
+                raise QueueFull(retry_after(self.expected_wait()))
+            self._queue.add(owner, waiting)
             self._changed.notify()
         try:
             return await waiting.answer
         except asyncio.CancelledError:
             with self._changed:
-                if waiting in self._queue:
-                    self._queue.remove(waiting)
+                self._queue.discard(owner, waiting)
             raise
 
-    def expected_wait(self) -> int:
-        """Whole seconds, at least 1, until the films that wait now will have been answered."""
-        return max(1, math.ceil(len(self._queue) * self._seconds_a_film))
+    def expected_wait(self, coming: int = 0) -> float:
+        """Seconds until the device would come to a film that is submitted now.
+
+        Args:
+            coming: films that will be submitted before it.
+        """
+        batches, rest = divmod(len(self._queue) + coming, self._sizes[-1])
+        seconds = batches * self._seconds_of(self._sizes[-1]) + (self._seconds_of(rest) if rest else 0.0)
+        return max(0.0, self._free_at - time.perf_counter()) + seconds
+
+    def _padded(self, films: int) -> int:
+        return next(size for size in self._sizes if size >= films)
+
+    def _seconds_of(self, films: int) -> float:
+        return self._size_seconds.get(self._padded(films), 0.0)
 
     def _dispatch(self) -> None:
         while not self._stopping and not self._warm_up():
             with self._changed:
                 self._changed.wait_for(lambda: self._stopping, _WARM_AGAIN_SECONDS)
-        while batch := self._gather():
-            self._run(batch)
+        while self._gather():
+            self._answer(self._running)
 
     def _warm_up(self) -> bool:
-        size = self._classifier.input_size
-        black = Radiograph(np.zeros((size, size), np.uint8), size, size, "PNG", 8, Exposure(0.0, 0.0))
+        side = self._classifier.input_size
         started = time.perf_counter()
-        try:
-            for films in self._sizes:
-                if self._stopping:
-                    return False
-                self._classifier.classify([black], pad_to=films)
-        except DeviceFailed as error:
-            log.error("the model cannot be warmed, trying again in %.0f s: %s", _WARM_AGAIN_SECONDS, error)
-            return False
+        for films in self._sizes:
+            if self._stopping:
+                return False
+            black = np.zeros((films, side, side), np.uint8)
+            try:
+                self._classifier.run(black)  # the first run of a shape is slow
+                self._classify(list(black))  # and this one is timed
+            except OutOfDeviceMemory as error:
+                if not self._shrink(films):
+                    return self._not_warm(error)
+                break
+            except DeviceFailed as error:
+                return self._not_warm(error)
         self._warm.set()
         log.info("warm after %.2f s: batches of %s", time.perf_counter() - started, self._sizes)
         return True
 
-    def _gather(self) -> list[_Waiting]:
-        """The next batch, oldest first; empty once stopped and drained."""
+    def _not_warm(self, error: DeviceFailed) -> bool:
+        log.error("the model cannot be warmed, trying again in %.0f s: %s", _WARM_AGAIN_SECONDS, error)
+        return False
+
+    def _gather(self) -> bool:
+        """Take the next batch off the queue; False once stopped and drained."""
         with self._changed:
+            self._running = []
+            self._free_at = 0.0
             while True:
                 self._changed.wait_for(lambda: self._queue or self._stopping)
                 if not self._queue:
-                    return []
-                until = self._queue[0].since + self._wait_seconds
-                self._changed.wait_for(
-                    lambda: len(self._queue) >= self._max_batch or self._stopping,
-                    max(0.0, until - time.perf_counter()),
-                )
+                    return False
+                if self._wait_seconds:
+                    until = min(film.since for film in self._queue.first_of_each()) + self._wait_seconds
+                    self._changed.wait_for(
+                        lambda: len(self._queue) >= self._sizes[-1] or self._stopping,
+                        max(0.0, until - time.perf_counter()),
+                    )
                 # Those who waited may have gone meanwhile.
                 if self._queue:
-                    return [self._queue.popleft() for _ in range(min(self._max_batch, len(self._queue)))]
+                    films = min(self._sizes[-1], len(self._queue))
+                    self._running = [self._queue.take() for _ in range(films)]
+                    self._free_at = time.perf_counter() + self._seconds_of(films)
+                    return True
 
-    def _run(self, batch: list[_Waiting]) -> None:
+    def _answer(self, batch: list[_Waiting]) -> None:
         started = time.perf_counter()
-        pad_to = next(size for size in self._sizes if size >= len(batch))
-        outcomes: list[Finding | DeviceFailed]
-        try:
-            outcomes = self._classifier.classify([waiting.radiograph for waiting in batch], pad_to=pad_to)
-        except DeviceFailed as error:
-            log.error("a batch of %d failed: %s", len(batch), error)
-            outcomes = [error] * len(batch)
-        except Exception as error:  # the thread must outlive whatever one batch provokes
-            log.exception("a batch of %d failed", len(batch))
-            outcomes = [DeviceFailed(f"The batch failed with {type(error).__name__}.")] * len(batch)
+        outcomes = self._outcomes([waiting.pixels for waiting in batch])
         seconds = time.perf_counter() - started
-        self._seconds_a_film += _SMOOTHING * (seconds / len(batch) - self._seconds_a_film)
         self._on_batch(BatchRun(films=len(batch), seconds=seconds))
-        answered: dict[asyncio.AbstractEventLoop, list[tuple[_Waiting, Answer | DeviceFailed]]] = {}
-        for waiting, outcome in zip(batch, outcomes, strict=True):
-            answer = (
-                Answer(outcome, started - waiting.since, seconds) if isinstance(outcome, Finding) else outcome
-            )
-            answered.setdefault(waiting.loop, []).append((waiting, answer))
-        for loop, answers in answered.items():
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(_deliver, answers)
+        _deliver(
+            [
+                (waiting, outcome)
+                if isinstance(outcome, EngineError)
+                else (waiting, Answer(outcome, started - waiting.since, seconds))
+                for waiting, outcome in zip(batch, outcomes, strict=True)
+            ]
+        )
+
+    def _outcomes(self, films: Sequence[Pixels]) -> list[Outputs | DeviceFailed]:
+        """What becomes of each film. Where a run fails its halves run again, so that one bad film fails alone."""
+        if len(films) > self._sizes[-1]:
+            return self._in_halves(films)
+        try:
+            outputs = self._classify(films)
+        except OutOfDeviceMemory as error:
+            self._shrink(self._padded(len(films)))
+            failure: DeviceFailed = error
+        except DeviceFailed as error:
+            failure = error
+        except Exception as error:  # the thread must outlive whatever one batch provokes
+            log.exception("a batch of %d failed", len(films))
+            failure = DeviceFailed(f"The batch failed with {type(error).__name__}.")
+        else:
+            sound = outputs.sound()
+            return [
+                outputs.of_film(row)
+                if sound[row]
+                else DeviceFailed("The device answered with something that is not a probability.")
+                for row in range(len(films))
+            ]
+        log.error("a batch of %d failed: %s", len(films), failure)
+        return [failure] if len(films) == 1 else self._in_halves(films)
+
+    def _in_halves(self, films: Sequence[Pixels]) -> list[Outputs | DeviceFailed]:
+        half = len(films) // 2
+        return self._outcomes(films[:half]) + self._outcomes(films[half:])
+
+    def _classify(self, films: Sequence[Pixels]) -> Outputs:
+        """One run of the session, padded with black films, its time noted."""
+        size = self._padded(len(films))
+        pixels = np.zeros((size, *films[0].shape), np.uint8)
+        np.stack(films, out=pixels[: len(films)])
+        started = time.perf_counter()
+        outputs = self._classifier.run(pixels)
+        seconds = time.perf_counter() - started
+        known = self._size_seconds.get(size)
+        self._size_seconds[size] = seconds if known is None else known + _SMOOTHING * (seconds - known)
+        return outputs
+
+    def _shrink(self, size: int) -> bool:
+        """Use only batches smaller than `size` from now on; False where there are none."""
+        smaller = tuple(known for known in self._sizes if known < size)
+        if smaller:
+            log.warning("out of device memory with %d films; batches have at most %d now", size, smaller[-1])
+            self._sizes = smaller
+        return bool(smaller)
 
 
-def _deliver(answers: list[tuple[_Waiting, Answer | DeviceFailed]]) -> None:
-    for waiting, answer in answers:
+def _deliver(outcomes: Sequence[tuple[_Waiting, Answer | EngineError]]) -> None:
+    """Hand outcomes to the event loops that wait for them, by one call a loop."""
+    loops: dict[asyncio.AbstractEventLoop, list[tuple[_Waiting, Answer | EngineError]]] = {}
+    for waiting, outcome in outcomes:
+        loops.setdefault(waiting.loop, []).append((waiting, outcome))
+    for loop, own in loops.items():
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_resolve, own)
+
+
+def _resolve(outcomes: Sequence[tuple[_Waiting, Answer | EngineError]]) -> None:
+    for waiting, outcome in outcomes:
         if waiting.answer.done():
             continue
-        if isinstance(answer, Answer):
-            waiting.answer.set_result(answer)
+        if isinstance(outcome, Answer):
+            waiting.answer.set_result(outcome)
         else:
-            waiting.answer.set_exception(answer)
+            waiting.answer.set_exception(outcome)

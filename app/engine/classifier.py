@@ -1,7 +1,6 @@
-"""Radiographs → findings: the ONNX session, its manifest, and the threshold in force."""
+"""Pixels → outputs → findings: the ONNX session, its manifest, and the threshold in force."""
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -10,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.engine.cores import usable_cores
-from app.engine.errors import DeviceFailed, DeviceMissing, ModelFileError
+from app.engine.errors import DeviceFailed, DeviceMissing, ModelFileError, OutOfDeviceMemory
 from app.engine.finding import Finding, Subtypes, label_for, review_reasons
 from app.engine.manifest import Manifest
 from app.engine.model_file import (
@@ -21,8 +20,16 @@ from app.engine.model_file import (
     read_file,
     read_manifest,
 )
-from app.engine.providers import Device, Provider, choose_provider, first_line, open_session
-from app.imaging import Radiograph
+from app.engine.providers import (
+    Device,
+    Provider,
+    choose_provider,
+    first_line,
+    is_out_of_memory,
+    open_session,
+    runner,
+)
+from app.imaging import Exposure
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +47,37 @@ class Outputs:
     heatmap: npt.NDArray[np.float32] | None
     novelty: npt.NDArray[np.float32] | None
 
+    def of_film(self, row: int) -> "Outputs":
+        """Views of one film's outputs, each [1, ...]."""
+        one = slice(row, row + 1)
+        return Outputs(
+            probability=self.probability[one],
+            classes=None if self.classes is None else self.classes[one],
+            heatmap=None if self.heatmap is None else self.heatmap[one],
+            novelty=None if self.novelty is None else self.novelty[one],
+        )
+
+    def named(self) -> dict[str, npt.NDArray[np.float32]]:
+        """The outputs that there are, by their names in the model file, in alphabetical order."""
+        outputs = {
+            "classes": self.classes,
+            "heatmap": self.heatmap,
+            "novelty": self.novelty,
+            "probability": self.probability,
+        }
+        return {name: output for name, output in outputs.items() if output is not None}
+
+    def sound(self) -> npt.NDArray[np.bool_]:
+        """bool, [N]: whether a film's probability is one, and all of its outputs are finite."""
+        rounded = np.round(self.probability, 6)
+        sound = (rounded >= 0) & (rounded <= 1)
+        for output in self.named().values():
+            sound &= np.isfinite(output).reshape(len(output), -1).all(axis=1)
+        return sound
+
 
 class Classifier:
-    """One model on one device. `classify` and `run` are safe to call from one thread at a time."""
+    """One model on one device. `run` is safe to call from one thread at a time, `finding` from any."""
 
     def __init__(
         self, session: Any, file: ModelFile, provider: Provider, *, threshold: float | None = None
@@ -52,12 +87,18 @@ class Classifier:
         Raises:
             ModelFileError: its manifest or its tensors are not what the contract asks.
         """
-        self._session = session
         try:
             self.manifest: Manifest = read_manifest(session.get_modelmeta().custom_metadata_map)
-            self._outputs = sorted(check_tensors(session.get_inputs(), session.get_outputs(), self.manifest))
+            names = check_tensors(session.get_inputs(), session.get_outputs(), self.manifest)
         except ModelFileError as error:
             raise _refused(file.path, error) from error
+        self.output_names = sorted(names)
+        self.output_shapes: dict[str, list[int]] = {
+            tensor.name: [axis if isinstance(axis, int) else -1 for axis in tensor.shape[1:]]
+            for tensor in sorted(session.get_outputs(), key=lambda tensor: tensor.name)
+        }
+        """What each output has for one film: its shape without the films, -1 where the model does not tell."""
+        self._answer = runner(session, self.output_names, provider)
         self.sha256 = file.sha256
         self.provider = provider
         self.threshold = self.manifest.threshold.value if threshold is None else threshold
@@ -73,6 +114,7 @@ class Classifier:
         threshold: float | None = None,
         expected_sha256: str | None = None,
         cuda_device_id: int = 0,
+        cuda_memory_mb: int | None = None,
         threads: int | None = None,
     ) -> Self:
         """Open the file in `folder` that suits the device and the precision.
@@ -84,18 +126,19 @@ class Classifier:
             threshold: overrides the manifest's.
             expected_sha256: refuse any other file.
             cuda_device_id: which of several CUDA devices.
+            cuda_memory_mb: most memory to take of it, in MiB; None sets no limit.
             threads: threads of one operator on the CPU; by default the cores that this process may use.
 
         Raises:
             ModelFileError: the file is missing, damaged, or not what the contract asks.
             DeviceMissing: CUDA was demanded and is not live.
         """
-        provider = choose_provider(device)
+        provider = choose_provider(device, device_id=cuda_device_id, memory_mb=cuda_memory_mb)
         while True:
             path = choose_file(folder, precision, provider.name)
             file = read_file(path, expected_sha256)
             try:
-                return cls._on(file, provider, threshold, threads, cuda_device_id)
+                return cls._on(file, provider, threshold, threads)
             except DeviceMissing as error:
                 if device == "cuda":
                     raise
@@ -114,21 +157,12 @@ class Classifier:
         """Open one ONNX file by its path, by default on the CPU. Raises as `open` does."""
         if not path.is_file():
             raise ModelFileError(f"The model file {path} does not exist.")
-        return cls._on(read_file(path), choose_provider(device), threshold, threads, 0)
+        return cls._on(read_file(path), choose_provider(device), threshold, threads)
 
     @classmethod
-    def _on(
-        cls,
-        file: ModelFile,
-        provider: Provider,
-        threshold: float | None,
-        threads: int | None,
-        cuda_device_id: int,
-    ) -> Self:
+    def _on(cls, file: ModelFile, provider: Provider, threshold: float | None, threads: int | None) -> Self:
         try:
-            session = open_session(
-                file.content, provider, threads=threads or usable_cores(), cuda_device_id=cuda_device_id
-            )
+            session = open_session(file.content, provider, threads=threads or usable_cores())
         except ModelFileError as error:
             raise _refused(file.path, error) from error
         return cls(session, file, provider, threshold=threshold)
@@ -146,7 +180,7 @@ class Classifier:
     @property
     def has_heatmap(self) -> bool:
         """Whether findings come with a heat map."""
-        return "heatmap" in self._outputs
+        return "heatmap" in self.output_names
 
     def run(self, pixels: npt.NDArray[np.uint8]) -> Outputs:
         """The session's raw answer.
@@ -155,15 +189,17 @@ class Classifier:
             pixels: uint8, [N, S, S], 0 black.
 
         Raises:
+            OutOfDeviceMemory: so many films at once do not fit.
             DeviceFailed: the device raised, or answered in another shape.
         """
         try:
-            answers = self._session.run(self._outputs, {"pixels": pixels})
+            answers = self._answer(pixels)
         except Exception as error:  # onnxruntime's exceptions have no class of their own in common
-            raise DeviceFailed(f"The {self.provider.name} device failed: {first_line(error)}") from error
+            kind = OutOfDeviceMemory if is_out_of_memory(error) else DeviceFailed
+            raise kind(f"The {self.provider.name} device failed: {first_line(error)}") from error
         if any(len(answer) != len(pixels) for answer in answers):
             raise DeviceFailed(f"The {self.provider.name} device answered for another number of films.")
-        named = dict(zip(self._outputs, answers, strict=True))
+        named = dict(zip(self.output_names, answers, strict=True))
         return Outputs(
             probability=named["probability"],
             classes=named.get("classes"),
@@ -171,44 +207,18 @@ class Classifier:
             novelty=named.get("novelty"),
         )
 
-    def classify(
-        self, radiographs: Sequence[Radiograph], *, pad_to: int | None = None
-    ) -> list[Finding | DeviceFailed]:
-        """Findings in the order of `radiographs`, by one run of the session.
-
-        A film whose own answer is not a probability gets a `DeviceFailed` in its place, alone.
-
-        Args:
-            radiographs: at least one, each decoded at `input_size`.
-            pad_to: fill the batch with black films up to this many.
-
-        Raises:
-            DeviceFailed: the whole run failed.
-        """
-        size = self.input_size
-        pixels = np.zeros((max(len(radiographs), pad_to or 0), size, size), np.uint8)
-        for row, radiograph in zip(pixels, radiographs, strict=False):
-            row[:] = radiograph.pixels
-        outputs = self.run(pixels)
-        return [self._finding(outputs, row, radiograph) for row, radiograph in enumerate(radiographs)]
-
-    def _finding(self, outputs: Outputs, row: int, radiograph: Radiograph) -> Finding | DeviceFailed:
-        probability = round(float(outputs.probability[row]), 6)
-        classes = None if outputs.classes is None else outputs.classes[row]
-        heatmap = None if outputs.heatmap is None else outputs.heatmap[row]
-        novelty = None if outputs.novelty is None else float(outputs.novelty[row])
-        parts = [part for part in (classes, heatmap, novelty) if part is not None]
-        if not 0 <= probability <= 1 or not all(np.isfinite(part).all() for part in parts):
-            return DeviceFailed(f"The {self.provider.name} device answered with something not a probability.")
-        reasons = review_reasons(probability, novelty, radiograph.exposure, self.manifest)
+    def finding(self, outputs: Outputs, exposure: Exposure) -> Finding:
+        """What the outputs of one film, each [1, ...], mean at the threshold in force."""
+        probability = round(float(outputs.probability[0]), 6)
+        novelty = None if outputs.novelty is None else float(outputs.novelty[0])
+        reasons = review_reasons(probability, novelty, exposure, self.manifest)
         return Finding(
             probability=probability,
             label=label_for(probability, self.threshold),
             threshold=self.threshold,
             threshold_overridden=self.threshold_overridden,
-            subtypes=None if classes is None else _subtypes(classes),
-            # A copy, so that one kept heat map does not keep the whole batch's.
-            heatmap=None if heatmap is None else heatmap.copy(),
+            subtypes=None if outputs.classes is None else _subtypes(outputs.classes[0]),
+            heatmap=None if outputs.heatmap is None else outputs.heatmap[0],
             novelty=novelty,
             review=bool(reasons),
             reasons=reasons,

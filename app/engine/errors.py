@@ -4,6 +4,7 @@ EngineError
 ├── ModelFileError      the model file is missing, damaged, or not what the contract asks
 ├── DeviceMissing       CUDA was demanded and is not live
 ├── DeviceFailed        the device raised, or answered with something that is not a probability
+│   └── OutOfDeviceMemory   so many films at once do not fit
 ├── QueueFull           as many films wait as are allowed
 ├── Warming             the model has not run every batch size yet
 └── Stopped             the engine has been shut down
@@ -24,6 +25,10 @@ class DeviceMissing(EngineError):
 
 class DeviceFailed(EngineError):
     """The device raised, or answered with something that is not a probability."""
+
+
+class OutOfDeviceMemory(DeviceFailed):
+    """So many films at once do not fit into the device's memory."""
 
 
 class QueueFull(EngineError):

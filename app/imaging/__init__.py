@@ -6,7 +6,7 @@ from app.imaging.errors import (
     UnreadableImage,
     UnsupportedImage,
 )
-from app.imaging.radiograph import Exposure, Radiograph
+from app.imaging.radiograph import Exposure, Radiograph, measure_exposure
 from app.imaging.raster import read, read_upright
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "TooManyPixels",
     "UnreadableImage",
     "UnsupportedImage",
+    "measure_exposure",
     "read",
     "read_upright",
 ]

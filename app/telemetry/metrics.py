@@ -49,6 +49,11 @@ class Metrics:
         self.queue_depth = Gauge(
             "pneumoscope_queue_depth", "Films that wait for the device.", registry=registry
         )
+        self.expected_wait = Gauge(
+            "pneumoscope_expected_wait_seconds",
+            "Seconds that a film which came now would wait for the device.",
+            registry=registry,
+        )
         self.in_flight = Gauge("pneumoscope_in_flight", "Requests being answered.", registry=registry)
         self.rejected = Counter(
             "pneumoscope_rejected", "Problems answered, by their code.", ("reason",), registry=registry
@@ -67,9 +72,10 @@ class Metrics:
         )
         self.model = Info("pneumoscope_model", "The model being served.", registry=registry)
 
-    def watch_queue(self, depth: Callable[[], int]) -> None:
-        """Read `queue_depth` from `depth` at every scrape."""
+    def watch_queue(self, depth: Callable[[], int], expected_wait: Callable[[], float]) -> None:
+        """Read `queue_depth` and `expected_wait` from these at every scrape."""
         self.queue_depth.set_function(depth)
+        self.expected_wait.set_function(expected_wait)
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus's text format."""

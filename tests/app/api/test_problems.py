@@ -1,3 +1,4 @@
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,11 @@ def test_the_table_holds_nothing_else() -> None:
 @pytest.mark.parametrize("module", ["app/api/errors.py", "app/engine/errors.py", "app/imaging/errors.py"])
 def test_the_tree_at_the_top_of_the_file_is_the_tree_of_its_classes(module: str) -> None:
     head = (ROOT / module).read_text().split('"""')[1]
-    drawn = {line.split()[1] for line in head.splitlines() if line.startswith(("├── ", "└── "))}
+    drawn = {
+        line.lstrip("│ ").split()[1]
+        for line in head.splitlines()
+        if line.lstrip("│ ").startswith(("├── ", "└── "))
+    }
     name = module.removesuffix(".py").replace("/", ".")
     assert drawn == {error.__name__ for error in LEAVES if error.__module__ == name}
 

@@ -25,9 +25,15 @@ def probability_of(level: float) -> float:
 
 
 def classify(classifier: Classifier, *films: Radiograph, pad_to: int | None = None) -> list[Finding]:
-    findings = classifier.classify(films, pad_to=pad_to)
-    assert all(isinstance(finding, Finding) for finding in findings)
-    return [finding for finding in findings if isinstance(finding, Finding)]
+    outputs = classifier.run(stacked(*films, pad_to=pad_to))
+    assert outputs.sound()[: len(films)].all()
+    return [classifier.finding(outputs.of_film(row), film.exposure) for row, film in enumerate(films)]
+
+
+def stacked(*films: Radiograph, pad_to: int | None = None) -> npt.NDArray[np.uint8]:
+    """The films' pixels, and black ones behind them."""
+    black = np.zeros((tiny_model.SIZE, tiny_model.SIZE), np.uint8)
+    return np.stack([film.pixels for film in films] + [black] * ((pad_to or len(films)) - len(films)))
 
 
 @pytest.fixture
@@ -107,21 +113,33 @@ def test_what_a_model_does_not_have_is_none(model_folder: Path) -> None:
     assert finding.reasons == ()
 
 
-def test_a_film_without_a_probability_fails_alone(model_folder: Path) -> None:
+def test_a_film_without_a_probability_is_told_from_its_neighbours(model_folder: Path) -> None:
     (model_folder / "model.onnx").write_bytes(tiny_model.build(nan="for dark films"))
-    classifier = Classifier.open(model_folder)
-    before, poisoned, after = classifier.classify([flat(140), flat(0), flat(110)])
-    assert isinstance(poisoned, DeviceFailed)
-    assert isinstance(before, Finding)
-    assert isinstance(after, Finding)
-    assert before.probability == pytest.approx(probability_of(140), abs=1e-5)
+    outputs = Classifier.open(model_folder).run(stacked(flat(140), flat(0), flat(110)))
+    assert outputs.sound().tolist() == [True, False, True]
+    assert outputs.of_film(0).probability == pytest.approx(probability_of(140), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["probability", "classes", "heatmap", "novelty"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_no_output_may_be_infinite_or_missing(classifier: Classifier, name: str, value: float) -> None:
+    outputs = classifier.run(stacked(flat(140), flat(120)))
+    outputs.named()[name][1] = value
+    assert outputs.sound().tolist() == [True, False]
+
+
+@pytest.mark.parametrize("probability", [-0.1, 1.1])
+def test_a_probability_lies_between_0_and_1(classifier: Classifier, probability: float) -> None:
+    outputs = classifier.run(stacked(flat(140), flat(120)))
+    outputs.probability[0] = probability
+    assert outputs.sound().tolist() == [False, True]
 
 
 def test_a_device_that_raises_is_a_device_failure(tiny_folder: Path) -> None:
     classifier, gate = gated(tiny_folder)
     gate.broken = True
     with pytest.raises(DeviceFailed, match="fell off the bus"):
-        classifier.classify([flat(140)])
+        classifier.run(stacked(flat(140)))
 
 
 def test_raw_outputs_are_float32_of_the_contracts_shapes(classifier: Classifier) -> None:
