@@ -20,7 +20,7 @@ from app.api.service import Service
 from app.engine.classifier import Classifier
 from app.engine.model_file import read_file
 from app.engine.providers import Provider, open_session
-from app.serving import build_server
+from app.serving import DrainingServer, build_server
 from app.settings import Settings
 
 PATIENCE_SECONDS = 60.0
@@ -40,6 +40,7 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 class Live:
     """A service that runs in a thread, and a client of it."""
 
+    server: DrainingServer
     service: Service
     client: httpx.Client
     url: str
@@ -64,7 +65,7 @@ def running(settings: Settings, classifier: Classifier | None = None) -> Iterato
             raise RuntimeError("the service did not start")
         wait_until(lambda: service.ready, "the service is ready")
         with httpx.Client(base_url=url, timeout=PATIENCE_SECONDS) as client:
-            yield Live(service, client, url)
+            yield Live(server, service, client, url)
     finally:
         server.should_exit = True
         thread.join(PATIENCE_SECONDS)
@@ -79,6 +80,8 @@ class Gate:
         self._open = threading.Event()
         self._open.set()
         self.broken = False
+        self.before: Callable[[Any], None] = lambda _: None
+        """Called with the pixels of each run, which fails if this does."""
         self.batches: list[int] = []
 
     def close(self) -> None:
@@ -96,6 +99,7 @@ class Gate:
             raise TimeoutError("the gate was never opened")
         if self.broken:
             raise RuntimeError("CUDA error: the device fell off the bus")
+        self.before(feed["pixels"])
         return self._session.run(names, feed)
 
     def __getattr__(self, name: str) -> Any:

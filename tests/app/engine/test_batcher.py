@@ -1,4 +1,5 @@
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,9 +10,11 @@ import pytest
 
 from app.engine.batcher import Answer, Batcher, BatchRun, Pixels, batch_sizes
 from app.engine.classifier import Classifier
-from app.engine.errors import DeviceFailed, QueueFull, Stopped, Warming
+from app.engine.errors import DeviceFailed, OutOfDeviceMemory, QueueFull, Stopped, Warming
 from tests import tiny_model
 from tests.app.live import Gate, gated, wait_until
+
+POISON = 13
 
 
 def film(level: int = 140) -> Pixels:
@@ -176,6 +179,175 @@ def test_the_thread_outlives_a_device_failure(tiny_folder: Path) -> None:
         asyncio.run(scenario(batcher))
 
 
+def refuse_poison(pixels: Pixels) -> None:
+    if (pixels == POISON).any():
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_a_film_that_the_device_chokes_on_fails_alone(tiny_folder: Path, place: int) -> None:
+    classifier, gate = gated(tiny_folder)
+    levels = [100 + level for level in range(5)]
+    levels[place] = POISON
+
+    async def scenario(batcher: Batcher) -> None:
+        first = await held(gate, batcher)
+        waiting = [asyncio.create_task(batcher.submit(film(level))) for level in levels]
+        await until(lambda: batcher.depth == 5)
+        gate.open()
+        outcomes = await asyncio.gather(first, *waiting, return_exceptions=True)
+        told = [level(outcome) if isinstance(outcome, Answer) else outcome for outcome in outcomes[1:]]
+        assert isinstance(told.pop(place), DeviceFailed)
+        assert told == [level for level in levels if level != POISON]
+        assert level(await batcher.submit(film(7))) == 7
+
+    with started(classifier, max_batch=8) as batcher:
+        gate.before = refuse_poison
+        gate.batches.clear()
+        asyncio.run(scenario(batcher))
+    assert set(gate.batches) <= {1, 2, 4, 8}, "what runs again is padded to a warm size too"
+
+
+def test_a_film_without_a_probability_fails_alone(model_folder: Path) -> None:
+    (model_folder / "model.onnx").write_bytes(tiny_model.build(nan="for dark films"))
+    classifier, gate = gated(model_folder)
+
+    async def scenario(batcher: Batcher) -> None:
+        first = await held(gate, batcher)
+        waiting = [asyncio.create_task(batcher.submit(film(level))) for level in (100, 0, 102)]
+        await until(lambda: batcher.depth == 3)
+        gate.open()
+        await first
+        one, dark, other = await asyncio.gather(*waiting, return_exceptions=True)
+        assert isinstance(dark, DeviceFailed)
+        assert isinstance(one, Answer)
+        assert isinstance(other, Answer)
+        assert (level(one), level(other)) == (100, 102)
+
+    with started(classifier) as batcher:
+        gate.batches.clear()
+        asyncio.run(scenario(batcher))
+    assert gate.batches == [1, 4], "nothing runs twice"
+
+
+class Memory:
+    """Device memory with room for so many films at once."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+
+    def __call__(self, pixels: Pixels) -> None:
+        if len(pixels) > self.room:
+            raise RuntimeError(
+                "[ONNXRuntimeError] : 6 : BFCArena: Failed to allocate memory for requested buffer"
+            )
+
+
+@pytest.mark.parametrize("room", [1, 2, 3, 5])
+def test_without_memory_for_a_batch_smaller_ones_answer_it_and_all_later_ones(
+    tiny_folder: Path, room: int
+) -> None:
+    classifier, gate = gated(tiny_folder)
+
+    async def burst(batcher: Batcher) -> None:
+        first = await held(gate, batcher)
+        waiting = [asyncio.create_task(batcher.submit(film(100 + place))) for place in range(6)]
+        await until(lambda: batcher.depth == 6)
+        gate.open()
+        answers = await asyncio.gather(first, *waiting)
+        assert [level(answer) for answer in answers] == [140, 100, 101, 102, 103, 104, 105]
+
+    with started(classifier, max_batch=6) as batcher:
+        gate.before = Memory(room)
+        asyncio.run(burst(batcher))
+        gate.batches.clear()
+        asyncio.run(burst(batcher))
+    assert max(gate.batches) <= room
+
+
+def test_without_memory_for_one_film_it_fails_and_the_next_may_pass(tiny_folder: Path) -> None:
+    classifier, gate = gated(tiny_folder)
+    memory = gate.before = Memory(1)
+
+    async def scenario(batcher: Batcher) -> None:
+        memory.room = 0
+        with pytest.raises(OutOfDeviceMemory):
+            await batcher.submit(film())
+        memory.room = 1
+        assert level(await batcher.submit(film())) == 140
+
+    with started(classifier) as batcher:
+        asyncio.run(scenario(batcher))
+
+
+def test_a_size_that_cannot_be_warmed_for_want_of_memory_is_given_up(tiny_folder: Path) -> None:
+    classifier, gate = gated(tiny_folder)
+    gate.before = Memory(3)
+    with started(classifier, max_batch=8):
+        assert gate.batches == [1, 1, 2, 2, 4]
+
+
+def test_a_single_film_does_not_wait_behind_a_large_request(tiny_folder: Path) -> None:
+    classifier, gate = gated(tiny_folder)
+    finished: list[str] = []
+
+    async def scenario(batcher: Batcher) -> None:
+        async def submit(name: str, owner: object) -> None:
+            await batcher.submit(film(), owner=owner)
+            finished.append(name)
+
+        first = await held(gate, batcher)
+        large, single = object(), object()
+        waiting = [asyncio.create_task(submit("large", large)) for _ in range(6)]
+        await until(lambda: batcher.depth == 6)
+        waiting.append(asyncio.create_task(submit("single", single)))
+        await until(lambda: batcher.depth == 7)
+        gate.open()
+        await asyncio.gather(first, *waiting)
+
+    with started(classifier, max_batch=2) as batcher:
+        asyncio.run(scenario(batcher))
+    assert "single" in finished[:2], "it is in the next batch"
+
+
+def test_the_expected_wait_grows_with_the_queue_and_falls_back_to_nothing(tiny_folder: Path) -> None:
+    classifier, gate = gated(tiny_folder)
+    gate.before = lambda _: time.sleep(0.02)
+
+    async def scenario(batcher: Batcher) -> None:
+        assert batcher.expected_wait() == 0
+        assert 0.02 <= batcher.expected_wait(coming=1) <= batcher.expected_wait(coming=5)
+        first = await held(gate, batcher)
+        waits = []
+        waiting = []
+        for films in range(1, 9):
+            waiting.append(asyncio.create_task(batcher.submit(film())))
+            await until(lambda films=films: batcher.depth == films)
+            waits.append(batcher.expected_wait())
+        assert waits[3] >= 0.02, "a batch of four"
+        assert waits[7] >= 2 * 0.02, "two of them"
+        gate.open()
+        await asyncio.gather(first, *waiting)
+        await until(lambda: batcher.expected_wait() == 0)
+
+    with started(classifier) as batcher:
+        asyncio.run(scenario(batcher))
+
+
+def test_the_expected_wait_follows_a_device_that_becomes_slow(tiny_folder: Path) -> None:
+    classifier, gate = gated(tiny_folder)
+
+    async def scenario(batcher: Batcher) -> None:
+        before = batcher.expected_wait(coming=1)
+        gate.before = lambda _: time.sleep(before + 0.05)
+        for _ in range(20):
+            await batcher.submit(film())
+        assert batcher.expected_wait(coming=1) > before + 0.04
+
+    with started(classifier) as batcher:
+        asyncio.run(scenario(batcher))
+
+
 def test_the_thread_outlives_a_film_of_the_wrong_size(tiny_folder: Path) -> None:
     classifier, _ = gated(tiny_folder)
     wrong = np.zeros((5, 7), np.uint8)
@@ -184,6 +356,22 @@ def test_the_thread_outlives_a_film_of_the_wrong_size(tiny_folder: Path) -> None
         with pytest.raises(DeviceFailed):
             await batcher.submit(wrong)
         await batcher.submit(film())
+
+    with started(classifier) as batcher:
+        asyncio.run(scenario(batcher))
+
+
+def test_what_a_stop_in_a_hurry_cuts_off_is_told_so(tiny_folder: Path) -> None:
+    classifier, gate = gated(tiny_folder)
+
+    async def scenario(batcher: Batcher) -> None:
+        first = await held(gate, batcher)
+        waiting = asyncio.create_task(batcher.submit(film()))
+        await until(lambda: batcher.depth == 1)
+        await asyncio.to_thread(batcher.stop, 0.05)
+        outcomes = await asyncio.gather(first, waiting, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [Stopped, Stopped]
+        gate.open()
 
     with started(classifier) as batcher:
         asyncio.run(scenario(batcher))
