@@ -1,5 +1,8 @@
+import re
 import socket
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -27,6 +30,73 @@ def test_beyond_the_queue_it_is_429_with_a_time_to_come_back_while_health_answer
         gate.open()
         assert [future.result().status_code for future in accepted] == [200, 200, 200]
     assert live.predict(film).status_code == 200
+
+
+@pytest.fixture
+def slow_live(tiny_folder: Path) -> Iterator[tuple[Live, Gate]]:
+    """A service that takes half a second a film, has many places, and lets films wait for one other film only."""
+    classifier, gate = gated(tiny_folder)
+    gate.before = lambda _: time.sleep(0.5)
+    settings = Settings(model_dir=tiny_folder, max_batch=1, max_queue=100, max_wait_s=0.75)
+    with running(settings, classifier) as service:
+        gate.batches.clear()
+        gate.close()
+        try:
+            yield service, gate
+        finally:
+            gate.open()
+
+
+def wait_with_two(
+    live: Live, gate: Gate, pool: ThreadPoolExecutor, film: bytes
+) -> "list[Future[httpx.Response]]":
+    """Send films until one is on the device and two wait; those that are refused meanwhile are sent again."""
+    accepted = [pool.submit(live.predict, film)]
+    wait_until(lambda: gate.batches == [1], "a film is on the device")
+    while len(accepted) < 3:
+        sent = pool.submit(live.predict, film)
+        wait_until(
+            lambda: sent.done() or live.service.batcher.depth == len(accepted), "it waits or is refused"
+        )  # noqa: B023
+        if not sent.done():
+            accepted.append(sent)
+    return accepted
+
+
+def test_a_wait_that_would_be_too_long_is_429_though_there_are_places(
+    slow_live: tuple[Live, Gate], film: bytes
+) -> None:
+    live, gate = slow_live
+    with ThreadPoolExecutor(3) as pool:
+        accepted = wait_with_two(live, gate, pool, film)
+        for path in ("/predict", "/explain", "/predict/batch", "/v2/models/tiny/infer"):
+            refused = live.client.post(path, files={"file": film})
+            assert refused.status_code == 429
+            assert int(refused.headers["retry-after"]) >= 2, "two films of half a second and a little more"
+        with connection(live) as client:
+            client.sendall(head(length=1_000_000))
+            assert client.recv(65536).startswith(b"HTTP/1.1 429 "), "before its body is sent"
+        assert live.client.get("/health/ready").status_code == 200
+        told = live.client.get("/metrics").text
+        (waited,) = re.findall(r"^pneumoscope_expected_wait_seconds (\S+)$", told, re.MULTILINE)
+        assert float(waited) >= 1
+        gate.open()
+        assert [future.result().status_code for future in accepted] == [200, 200, 200]
+    assert live.predict(film).status_code == 200
+
+
+def test_the_wait_is_judged_again_when_the_upload_has_come(slow_live: tuple[Live, Gate], film: bytes) -> None:
+    live, gate = slow_live
+    with connection(live) as slow, ThreadPoolExecutor(3) as pool:
+        slow.sendall(form(film)[:-10])
+        wait_until(lambda: live.service.admission.taken == 1, "it has a place")
+        accepted = wait_with_two(live, gate, pool, film)
+        slow.sendall(form(film)[-10:])
+        answer = slow.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 429 ")
+        assert re.search(rb"retry-after: [2-9]", answer.lower())
+        gate.open()
+        assert [future.result().status_code for future in accepted] == [200, 200, 200]
 
 
 def test_a_refused_upload_is_answered_before_it_is_sent(gated_live: tuple[Live, Gate], film: bytes) -> None:

@@ -1,5 +1,6 @@
 import base64
 import io
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -9,7 +10,7 @@ from PIL import Image
 
 from app.settings import Settings
 from tests import radiographs, tiny_model
-from tests.app.live import Live, running
+from tests.app.live import Live, gated, running, wait_until
 
 
 def predict(live: Live, film: bytes, query: str = "") -> dict[str, object]:
@@ -123,6 +124,25 @@ def test_a_batch_may_be_larger_than_the_queue(tiny_folder: Path) -> None:
     with running(Settings(model_dir=tiny_folder, max_queue=2, max_batch=2)) as live:
         items = live.client.post("/predict/batch", files=films).json()
     assert [item.get("status") for item in items] == [None] * 12
+
+
+def test_a_single_film_overtakes_the_rest_of_a_large_batch(tiny_folder: Path) -> None:
+    classifier, gate = gated(tiny_folder)
+    film = radiographs.png(radiographs.draw(48, 40))
+    settings = Settings(model_dir=tiny_folder, max_batch=2)
+    with running(settings, classifier) as live, ThreadPoolExecutor(2) as pool:
+        gate.batches.clear()
+        gate.close()
+        large = pool.submit(live.client.post, "/predict/batch", files=[("files", film)] * 20)
+        wait_until(lambda: len(gate.batches) == 1, "the batch has reached the device")
+        single = pool.submit(live.predict, film)
+        wait_until(lambda: live.service.admission.taken == 2, "the single film is under way")
+        wait_until(lambda: live.service.batcher.depth >= 1, "and waits")
+        gate.open()
+        assert single.result().status_code == 200
+        ahead = len(gate.batches)
+        assert large.result().status_code == 200
+    assert ahead < len(gate.batches), "the batch went on after it"
 
 
 def test_a_batch_of_too_many_is_refused_whole(tiny_folder: Path, film: bytes) -> None:

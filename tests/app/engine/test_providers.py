@@ -74,7 +74,7 @@ def test_device_and_limit_reach_the_session(tiny_folder: Path, cuda_in_name_only
 @pytest.mark.parametrize(
     ("error", "memory"),
     [
-        (RuntimeError("BFCArena::AllocateRawInternal Failed to allocate memory for requested buffer of size 9"), True),
+        (RuntimeError("BFCArena::AllocateRawInternal Failed to allocate memory for requested buffer"), True),
         (RuntimeError("CUDA failure 2: out of memory ; GPU=0"), True),
         (RuntimeError("CUDNN failure 4: CUDNN_STATUS_ALLOC_FAILED"), True),
         (RuntimeError("CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED"), True),
