@@ -11,7 +11,7 @@ from app import __version__, settings
 from app.engine.batcher import batch_sizes
 from app.engine.classifier import Classifier
 from app.engine.cores import usable_cores
-from app.engine.errors import EngineError
+from app.engine.errors import DeviceFailed, EngineError
 from app.main import build_service, open_classifier
 from app.serving import serve as run_server
 from app.settings import InvalidSettings, Settings
@@ -66,7 +66,11 @@ def check(
     typer.echo(f"provider     {classifier.provider.name}: {classifier.provider.reason}")
     typer.echo(f"cores        {usable_cores()}")
     for films in batch_sizes(max_batch):
-        milliseconds = _median_milliseconds(classifier, films, runs)
+        try:
+            milliseconds = _median_milliseconds(classifier, films, runs)
+        except DeviceFailed as error:
+            typer.echo(f"batch of {films:<4}{error}")
+            continue
         typer.echo(f"batch of {films:<4}{milliseconds:8.1f} ms  {1000 * films / milliseconds:8.1f} films/s")
 
 

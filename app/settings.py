@@ -89,10 +89,7 @@ class Settings(BaseSettings):
         64, ge=1, le=100_000, description="Most films waiting and most uploads at once; further ones get 429."
     )
     max_wait_s: float = Field(
-        1,
-        gt=0,
-        le=3600,
-        description="Longest expected wait for the device, in seconds; beyond it films get 429.",
+        1.0, gt=0, le=3600, description="Longest expected wait for the device in s; beyond it films get 429."
     )
     max_upload_mb: float = Field(20, gt=0, le=4096, description="Largest request body, in MiB.")
     max_pixels: int = Field(

@@ -167,6 +167,7 @@ INFERENCE_PROBLEMS = (
     "key-refused",
     "unknown-model",
     "inference-refused",
+    "invalid-request",
     "upload-too-slow",
     "body-too-large",
     "too-many-files",

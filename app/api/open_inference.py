@@ -101,7 +101,7 @@ async def ready(service: ServiceOf) -> ServerReady:
     "/ready",
     key=False,
     summary="Does the model take films?",
-    responses=inference_errors("host-refused", "unknown-model", "not-ready", "draining"),
+    responses=inference_errors("host-refused", "unknown-model", "invalid-request", "not-ready", "draining"),
 )
 async def model_ready(service: ServiceOf) -> ModelReady:
     """200 whenever the service is ready: it serves one model."""
@@ -114,7 +114,7 @@ async def model_ready(service: ServiceOf) -> ModelReady:
     summary="The model's tensors",
     responses={
         200: json_example(MODEL_METADATA),
-        **inference_errors("host-refused", "key-refused", "unknown-model"),
+        **inference_errors("host-refused", "key-refused", "unknown-model", "invalid-request"),
     },
 )
 async def metadata(service: ServiceOf) -> ModelMetadata:
@@ -138,7 +138,7 @@ async def metadata(service: ServiceOf) -> ModelMetadata:
     response_model_exclude_none=True,
     responses={
         200: json_example(MODEL_CONFIG),
-        **inference_errors("host-refused", "key-refused", "unknown-model"),
+        **inference_errors("host-refused", "key-refused", "unknown-model", "invalid-request"),
     },
 )
 async def config(service: ServiceOf) -> ModelConfig:

@@ -7,23 +7,37 @@ import pytest
 from app.api.decoding import DecodingPool
 
 
-async def until_begun(began: threading.Event) -> None:
-    assert await asyncio.to_thread(began.wait, 30)
+class Held:
+    """Work that is not done before it is told so."""
+
+    def __init__(self) -> None:
+        self._begun = threading.Event()
+        self._told = threading.Event()
+
+    def __call__(self) -> None:
+        self._begun.set()
+        assert self._told.wait(30)
+
+    async def begun(self) -> None:
+        assert await asyncio.to_thread(self._begun.wait, 30)
+
+    def end(self) -> None:
+        self._told.set()
 
 
 def test_work_that_waits_is_counted_and_timed() -> None:
     async def scenario() -> None:
         pool = DecodingPool(1)
         assert pool.expected_wait() == 0
-        assert await pool.run(lambda: time.sleep(0.05) or "done") == "done"  # type: ignore[func-returns-value]
-        began, ends = threading.Event(), threading.Event()
-        first = asyncio.create_task(pool.run(lambda: (began.set(), ends.wait(30))))
-        await until_begun(began)
+        await pool.run(lambda: time.sleep(0.05))
+        held = Held()
+        first = asyncio.create_task(pool.run(held))
+        await held.begun()
         second = asyncio.create_task(pool.run(lambda: None))
         await asyncio.sleep(0)
         assert pool.waiting == 2
         assert pool.expected_wait() >= 2 * 0.05
-        ends.set()
+        held.end()
         await asyncio.gather(first, second)
         assert (pool.waiting, pool.expected_wait()) == (0, 0)
         pool.stop()
@@ -34,16 +48,16 @@ def test_work_that_waits_is_counted_and_timed() -> None:
 def test_work_whose_client_has_gone_is_never_begun() -> None:
     async def scenario() -> None:
         pool = DecodingPool(1)
-        began, ends = threading.Event(), threading.Event()
-        first = asyncio.create_task(pool.run(lambda: (began.set(), ends.wait(30))))
-        await until_begun(began)
+        held = Held()
+        first = asyncio.create_task(pool.run(held))
+        await held.begun()
         begun: list[str] = []
         gone = asyncio.create_task(pool.run(lambda: begun.append("gone")))
         await asyncio.sleep(0)
         gone.cancel()
         await asyncio.gather(gone, return_exceptions=True)
         assert pool.waiting == 1
-        ends.set()
+        held.end()
         await first
         await pool.run(lambda: begun.append("last"))
         assert begun == ["last"]

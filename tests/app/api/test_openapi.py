@@ -32,12 +32,16 @@ def test_every_route_has_a_summary_and_its_errors_an_example(document: dict[str,
         for status, answer in operation["responses"].items():
             if int(status) < 400:
                 continue
-            (media_type,) = answer["content"]
-            assert media_type == "application/problem+json", (name, status)
-            for code, example in answer["content"][media_type]["examples"].items():
-                assert example["value"]["code"] == code
-                assert example["value"]["status"] == int(status)
+            ((media_type, content),) = answer["content"].items()
+            of_protocol = name.partition(" ")[2].startswith("/v2")
+            assert media_type == ("application/json" if of_protocol else "application/problem+json"), name
+            for code, example in content["examples"].items():
                 assert ALL_KINDS[code].status == int(status)
+                if of_protocol:
+                    assert list(example["value"]) == ["error"]
+                else:
+                    assert example["value"]["code"] == code
+                    assert example["value"]["status"] == int(status)
 
 
 def test_examples_fit_their_schemas(document: dict[str, Any]) -> None:
@@ -66,14 +70,36 @@ def test_real_answers_fit_the_schemas(live: Live, document: dict[str, Any], film
     fits(live.client.post("/predict?explain=true", files={"file": film}), "/predict")
     batch = [("files", film), ("files", b"")]
     fits(live.client.post("/predict/batch", files=batch), "/predict/batch")
-    for path in ("/model", "/health/live", "/health/ready"):
+    for path in ("/model", "/health/live", "/health/ready", "/v2", "/v2/health/live", "/v2/health/ready"):
         fits(live.client.get(path), path, "get")
+    for path in ("", "/ready", "/config"):
+        for model in ("tiny", "other"):
+            fits(live.client.get(f"/v2/models/{model}{path}"), f"/v2/models/{{model}}{path}", "get")
+    pixels = {"name": "pixels", "datatype": "UINT8", "shape": [1, 32, 32], "data": [0] * 1024}
+    for inputs in ([pixels], []):
+        path = "/v2/models/tiny/versions/1/infer"
+        fits(live.client.post(path, json={"inputs": inputs}), "/v2/models/{model}/versions/{version}/infer")
 
 
 def test_forms_are_described_so_that_clients_can_be_made(document: dict[str, Any]) -> None:
     for path, field in (("/predict", "file"), ("/explain", "file"), ("/predict/batch", "files")):
         form = document["paths"][path]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
         assert form["required"] == [field]
+
+
+def test_an_inference_request_is_described_so_that_clients_can_be_made(document: dict[str, Any]) -> None:
+    body = document["paths"]["/v2/models/{model}/infer"]["post"]["requestBody"]["content"]
+    schema = body["application/json"]["schema"]
+    jsonschema.validate(body["application/json"]["example"], schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"inputs": []}, schema)
+    assert body["application/octet-stream"]["schema"]["format"] == "binary"
+
+
+def test_every_parameter_of_a_path_is_described(document: dict[str, Any]) -> None:
+    for name, operation in operations(document):
+        described = {item["name"] for item in operation.get("parameters", []) if item["in"] == "path"}
+        assert described == set(re.findall(r"{(\w+)}", name)), name
 
 
 def test_every_route_is_documented_and_nothing_else(document: dict[str, Any]) -> None:

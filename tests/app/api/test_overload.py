@@ -53,12 +53,15 @@ def wait_with_two(
     """Send films until one is on the device and two wait; those that are refused meanwhile are sent again."""
     accepted = [pool.submit(live.predict, film)]
     wait_until(lambda: gate.batches == [1], "a film is on the device")
-    while len(accepted) < 3:
-        sent = pool.submit(live.predict, film)
+
+    def waits(sent: "Future[httpx.Response]") -> bool:
         wait_until(
             lambda: sent.done() or live.service.batcher.depth == len(accepted), "it waits or is refused"
-        )  # noqa: B023
-        if not sent.done():
+        )
+        return not sent.done()
+
+    while len(accepted) < 3:
+        if waits(sent := pool.submit(live.predict, film)):
             accepted.append(sent)
     return accepted
 
