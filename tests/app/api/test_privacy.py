@@ -59,6 +59,13 @@ def test_planted_names_appear_in_no_answer_log_or_metric(tiny_folder: Path, tmp_
             note(service.client.post("/predict/batch", files=[("files", (NAME, film))] * 2))
         note(service.client.post("/predict?explain=Mustermann", files={"file": (NAME, films[0])}))
         note(service.client.get("/problems/ward-secret"))
+        tensor = {"name": "Mustermann", "datatype": "MRN-0815", "shape": [1], "data": ["Erika^1964"]}
+        for model in ("tiny", "ward-secret", "tiny/versions/ward-secret"):
+            note(service.client.get(f"/v2/models/{model}?q=ward-secret"))
+            note(service.client.post(f"/v2/models/{model}/infer", content=films[0]))
+            note(
+                service.client.post(f"/v2/models/{model}/infer", json={"inputs": [tensor], "id": "MRN-0815"})
+            )
         note(service.client.get("/metrics"))
         everything = "\n".join(answers) + service.log.read_text()
     assert "unreadable-image" in everything, "the damaged ones were answered"

@@ -22,7 +22,8 @@ FILMS = [radiographs.png(radiographs.draw(seed=seed, opacity=seed % 2 == 1)) for
 
 @pytest.fixture(scope="module", params=["int8", "float16"])
 def shipped(request: pytest.FixtureRequest) -> Iterator[Live]:
-    settings = Settings(model_dir=ROOT / "models" / "pneumonia" / "1", precision=request.param, device="cpu")
+    folder = ROOT / "models" / "pneumonia" / "1"
+    settings = Settings(model_dir=folder, precision=request.param, device="cpu", max_wait_s=60)
     with running(settings) as service:
         yield service
 
@@ -58,9 +59,8 @@ def test_the_open_inference_protocol_gives_the_same_probabilities(shipped: Live)
 
 def test_the_documented_client_works(shipped: Live, tmp_path: Path) -> None:
     (tmp_path / "film.jpg").write_bytes(radiographs.jpeg(radiographs.draw(448, 448)))
-    (code,) = re.findall(
-        r"^```python\n(.+?)^```$", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE | re.DOTALL
-    )
+    page = (ROOT / "docs" / "api.md").read_text()
+    (code,) = re.findall(r"^```python\n(.+?)^```$", page, re.MULTILINE | re.DOTALL)
     code = code.replace("localhost:8000", shipped.url.removeprefix("http://"))
     code = code.replace("film.jpg", str(tmp_path / "film.jpg"))
     said = io.StringIO()
