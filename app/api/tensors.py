@@ -4,6 +4,7 @@ https://github.com/kserve/open-inference-protocol, with Triton's extension for b
 `Inference-Header-Content-Length` tells how many bytes of the body are JSON.
 """
 
+import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ JSON_LENGTH = "Inference-Header-Content-Length"
 Pixels = npt.NDArray[np.uint8]
 Parameters = dict[str, Any]
 
+_LENGTH = re.compile(r"[0-9]{1,12}")
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 _UNSUPPORTED = {"classification", "shared_memory_region"}
 
@@ -176,7 +178,7 @@ def write(
 def _length_of_json(body: bytes, json_length: str | None) -> int:
     if json_length is None:
         return len(body)
-    if not json_length.isdecimal() or not 0 < int(json_length) <= len(body):
+    if not _LENGTH.fullmatch(json_length) or not 0 < int(json_length) <= len(body):
         raise InferenceRefused(f"{JSON_LENGTH} is not a length within the body.")
     return int(json_length)
 

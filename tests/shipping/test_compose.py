@@ -11,6 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from app.main import LAST_BATCH_SECONDS
 from app.settings import PREFIX, Settings
 from tests.shipping.repository import (
     COMPOSE,
@@ -123,8 +124,8 @@ def test_the_gpu_is_demanded_and_given(hardware: str, service: dict[str, Any]) -
 
 def test_it_has_time_to_drain(service: dict[str, Any]) -> None:
     drain = Settings.model_fields["drain_s"].default
-    # Accepted films first, then as long again for the batcher to stop.
-    assert seconds(service["stop_grace_period"]) > 2 * drain
+    # Accepted films first, then the batch that the device is at, then the process itself.
+    assert seconds(service["stop_grace_period"]) > drain + LAST_BATCH_SECONDS + 5
 
 
 @pytest.mark.parametrize("name", ["pneumoscope", "prometheus"])

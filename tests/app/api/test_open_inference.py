@@ -226,6 +226,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a length beyond the body": ({"content": b"{}", "headers": {JSON_LENGTH: "3"}}, JSON_LENGTH),
     "a length of nothing": ({"content": b"{}", "headers": {JSON_LENGTH: "0"}}, JSON_LENGTH),
     "a length that is none": ({"content": b"{}", "headers": {JSON_LENGTH: "-2"}}, JSON_LENGTH),
+    "a length of many digits": ({"content": b"{}", "headers": {JSON_LENGTH: "9" * 5000}}, JSON_LENGTH),
     "another encoding": ({"content": b"{}", "headers": {"Content-Encoding": "br"}}, "gzip or deflate"),
     "damaged gzip": ({"content": b"film", "headers": {"Content-Encoding": "gzip"}}, "damaged"),
     "truncated gzip": (
