@@ -166,15 +166,25 @@ class Batcher:
         Args:
             coming: films that will be submitted before it.
         """
-        batches, rest = divmod(len(self._queue) + coming, self._sizes[-1])
-        seconds = batches * self._seconds_of(self._sizes[-1]) + (self._seconds_of(rest) if rest else 0.0)
-        return max(0.0, self._free_at - time.perf_counter()) + seconds
+        return max(0.0, self._free_at - time.perf_counter()) + self._seconds_of(len(self._queue) + coming)
 
     def _padded(self, films: int) -> int:
         return next(size for size in self._sizes if size >= films)
 
     def _seconds_of(self, films: int) -> float:
-        return self._size_seconds.get(self._padded(films), 0.0)
+        """Seconds for so many films, in batches of whatever size has been the quickest for them lately.
+
+        Were it the largest size alone, one slow run of it could make every wait look too long, so that no such
+        batch would come together again to correct it.
+        """
+        return min(
+            (
+                math.ceil(films / size) * seconds
+                for size, seconds in self._size_seconds.items()
+                if size < 2 * films
+            ),
+            default=0.0,
+        )
 
     def _dispatch(self) -> None:
         while not self._stopping and not self._warm_up():
@@ -281,8 +291,9 @@ class Batcher:
         started = time.perf_counter()
         outputs = self._classifier.run(pixels)
         seconds = time.perf_counter() - started
-        known = self._size_seconds.get(size)
-        self._size_seconds[size] = seconds if known is None else known + _SMOOTHING * (seconds - known)
+        known = self._size_seconds.get(size, seconds)
+        smoothed = known + _SMOOTHING * (seconds - known)
+        self._size_seconds = {**self._size_seconds, size: smoothed}  # anew: other threads go through it
         return outputs
 
     def _shrink(self, size: int) -> bool:
@@ -291,6 +302,9 @@ class Batcher:
         if smaller:
             log.warning("out of device memory with %d films; batches have at most %d now", size, smaller[-1])
             self._sizes = smaller
+            self._size_seconds = {
+                known: taken for known, taken in self._size_seconds.items() if known in smaller
+            }
         return bool(smaller)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.api.errors import InferenceRefused, TooManyFiles
@@ -46,13 +46,17 @@ def test_json_and_bytes_say_the_same() -> None:
     assert other.binary == {"heatmap": False, "probability": False}
 
 
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
 @given(st.binary(max_size=100), st.text("0123456789- ", max_size=4) | st.none())
+@patient
 def test_random_bytes(body: bytes, json_length: str | None) -> None:
     read_or_refuse(body, json_length)
 
 
 @given(st.data(), st.sampled_from((TEXT, BINARY_TEXT + bytes(LEVELS))), st.booleans())
-@settings(max_examples=400, deadline=None)
+@patient
 def test_mutated_requests(data: st.DataObject, seed: bytes, with_length: bool) -> None:
     body = bytearray(seed)
     for _ in range(data.draw(st.integers(1, 4))):
@@ -71,18 +75,19 @@ JSON = st.recursive(
 
 
 @given(st.sampled_from(("shape", "data", "parameters", "datatype", "name")), JSON)
-@settings(max_examples=400, deadline=None)
+@patient
 def test_any_value_in_an_input(field: str, value: Any) -> None:
     read_or_refuse(json.dumps({**REQUEST, "inputs": [REQUEST["inputs"][0] | {field: value}]}).encode())
 
 
 @given(st.sampled_from(("id", "parameters", "inputs", "outputs")), JSON)
-@settings(max_examples=400, deadline=None)
+@patient
 def test_any_value_in_a_request(field: str, value: Any) -> None:
     read_or_refuse(json.dumps(REQUEST | {field: value}).encode())
 
 
 @given(st.binary(max_size=50), st.sampled_from(("gzip", "deflate", "br", "identity", "")))
+@patient
 def test_random_compressed_bytes(body: bytes, encoding: str) -> None:
     try:
         assert inflate(body, encoding, max_bytes=100) is not None

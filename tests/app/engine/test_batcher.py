@@ -348,6 +348,28 @@ def test_the_expected_wait_follows_a_device_that_becomes_slow(tiny_folder: Path)
         asyncio.run(scenario(batcher))
 
 
+def test_one_slow_run_of_a_large_batch_does_not_refuse_large_batches_for_ever(tiny_folder: Path) -> None:
+    classifier, gate = gated(tiny_folder)
+
+    async def scenario(batcher: Batcher) -> None:
+        usual = batcher.expected_wait(coming=4)
+        gate.before = lambda _: time.sleep(20 * usual + 0.1)
+        first = await held(gate, batcher)
+        waiting = [asyncio.create_task(batcher.submit(film())) for _ in range(4)]
+        await until(lambda: batcher.depth == 4)
+        gate.open()
+        await asyncio.gather(first, *waiting)
+        slow = batcher.expected_wait(coming=4)
+        assert slow > usual
+        gate.before = lambda _: None
+        async with asyncio.timeout(30):
+            while batcher.expected_wait(coming=4) >= slow:
+                await batcher.submit(film())  # alone: batches of four do not come back
+
+    with started(classifier) as batcher:
+        asyncio.run(scenario(batcher))
+
+
 def test_the_thread_outlives_a_film_of_the_wrong_size(tiny_folder: Path) -> None:
     classifier, _ = gated(tiny_folder)
     wrong = np.zeros((5, 7), np.uint8)

@@ -1,7 +1,7 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.engine.turns import Turns
@@ -59,6 +59,7 @@ def test_nothing_can_be_taken_from_an_empty_queue() -> None:
 
 
 @given(st.text("abcd"), st.sets(st.integers(0, 20)))
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_every_item_comes_once_and_each_owners_in_order(owners: str, gone: set[int]) -> None:
     turns = filled(owners)
     items = [f"{owner}{owners[:place].count(owner)}" for place, owner in enumerate(owners)]
