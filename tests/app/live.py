@@ -128,7 +128,12 @@ class Process:
             self.process = subprocess.Popen(
                 [sys.executable, "-W", "error", "-m", module], cwd=ROOT, env=environment, stderr=stream
             )
-        wait_until(lambda: self._url() is not None, "the service listens")
+        try:
+            wait_until(lambda: self._url() is not None, "the service listens")
+        except TimeoutError:
+            self.process.kill()
+            self.process.wait(PATIENCE_SECONDS)
+            raise
         self.url = self._url() or ""
         self.client = httpx.Client(base_url=self.url, timeout=PATIENCE_SECONDS)
         wait_until(lambda: self.client.get("/health/ready").status_code == 200, "the service is ready")

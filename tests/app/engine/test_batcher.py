@@ -352,22 +352,22 @@ def test_one_slow_run_of_a_large_batch_does_not_refuse_large_batches_for_ever(ti
     classifier, gate = gated(tiny_folder)
 
     async def scenario(batcher: Batcher) -> None:
-        usual = batcher.expected_wait(coming=4)
-        gate.before = lambda _: time.sleep(20 * usual + 0.1)
+        alone = batcher.expected_wait(coming=1)
+        gate.before = lambda pixels: time.sleep(20 * alone + 0.1 if len(pixels) == 2 else 0)
         first = await held(gate, batcher)
-        waiting = [asyncio.create_task(batcher.submit(film())) for _ in range(4)]
-        await until(lambda: batcher.depth == 4)
+        waiting = [asyncio.create_task(batcher.submit(film())) for _ in range(2)]
+        await until(lambda: batcher.depth == 2)
         gate.open()
         await asyncio.gather(first, *waiting)
-        slow = batcher.expected_wait(coming=4)
-        assert slow > usual
-        gate.before = lambda _: None
-        async with asyncio.timeout(30):
-            while batcher.expected_wait(coming=4) >= slow:
-                await batcher.submit(film())  # alone: batches of four do not come back
+        await until(lambda: batcher.expected_wait() == 0)
+        assert batcher.expected_wait(coming=2) <= 2 * batcher.expected_wait(coming=1), (
+            "one by one at the worst"
+        )
 
-    with started(classifier) as batcher:
+    with started(classifier, max_batch=2) as batcher:
+        gate.batches.clear()
         asyncio.run(scenario(batcher))
+    assert gate.batches == [1, 2]
 
 
 def test_the_thread_outlives_a_film_of_the_wrong_size(tiny_folder: Path) -> None:

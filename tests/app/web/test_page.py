@@ -132,4 +132,5 @@ def test_the_api_page_works_offline(browser: Browser, live: Live) -> None:
     for page in opened(browser, live):
         page.goto(f"{live.url}/docs")
         expect(page.locator("#swagger-ui")).to_contain_text("/predict/batch")
-        expect(page.locator(".opblock")).to_have_count(8)
+        paths = live.client.get("/openapi.json").json()["paths"].values()
+        expect(page.locator(".opblock")).to_have_count(sum(map(len, paths)))
