@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from app.engine.classifier import Classifier, Outputs
+from app.engine.classifier import Classifier, Outputs, not_a_probability
 from app.engine.errors import DeviceFailed, EngineError, OutOfDeviceMemory, QueueFull, Stopped, Warming
 from app.engine.turns import Turns
 
@@ -269,12 +269,7 @@ class Batcher:
             failure = DeviceFailed(f"The batch failed with {type(error).__name__}.")
         else:
             sound = outputs.sound()
-            return [
-                outputs.of_film(row)
-                if sound[row]
-                else DeviceFailed("The device answered with something that is not a probability.")
-                for row in range(len(films))
-            ]
+            return [outputs.of_film(row) if sound[row] else not_a_probability() for row in range(len(films))]
         log.error("a batch of %d failed: %s", len(films), failure)
         return [failure] if len(films) == 1 else self._in_halves(films)
 

@@ -1,6 +1,7 @@
 """Pixels → outputs → findings: the ONNX session, its manifest, and the threshold in force."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -29,7 +30,7 @@ from app.engine.providers import (
     open_session,
     runner,
 )
-from app.imaging import Exposure
+from app.imaging import Exposure, Radiograph
 
 log = logging.getLogger(__name__)
 
@@ -207,6 +208,23 @@ class Classifier:
             novelty=named.get("novelty"),
         )
 
+    def classify(self, radiographs: Sequence[Radiograph]) -> list[Finding | DeviceFailed]:
+        """Findings in the order of `radiographs`, by one run of the session.
+
+        A film whose own answer is not a probability gets a `DeviceFailed` in its place, alone.
+
+        Args:
+            radiographs: at least one, each decoded at `input_size`.
+
+        Raises:
+            DeviceFailed: the whole run failed.
+        """
+        outputs = self.run(np.stack([radiograph.pixels for radiograph in radiographs]))
+        return [
+            self.finding(outputs.of_film(row), radiograph.exposure) if sound else not_a_probability()
+            for row, (radiograph, sound) in enumerate(zip(radiographs, outputs.sound(), strict=True))
+        ]
+
     def finding(self, outputs: Outputs, exposure: Exposure) -> Finding:
         """What the outputs of one film, each [1, ...], mean at the threshold in force."""
         probability = round(float(outputs.probability[0]), 6)
@@ -223,6 +241,11 @@ class Classifier:
             review=bool(reasons),
             reasons=reasons,
         )
+
+
+def not_a_probability() -> DeviceFailed:
+    """The failure of a film whose outputs are not sound."""
+    return DeviceFailed("The device answered with something that is not a probability.")
 
 
 def _subtypes(classes: npt.NDArray[np.float32]) -> Subtypes:

@@ -113,11 +113,15 @@ def test_what_a_model_does_not_have_is_none(model_folder: Path) -> None:
     assert finding.reasons == ()
 
 
-def test_a_film_without_a_probability_is_told_from_its_neighbours(model_folder: Path) -> None:
+def test_a_film_without_a_probability_fails_alone(model_folder: Path) -> None:
     (model_folder / "model.onnx").write_bytes(tiny_model.build(nan="for dark films"))
-    outputs = Classifier.open(model_folder).run(stacked(flat(140), flat(0), flat(110)))
-    assert outputs.sound().tolist() == [True, False, True]
-    assert outputs.of_film(0).probability == pytest.approx(probability_of(140), abs=1e-5)
+    classifier = Classifier.open(model_folder)
+    before, poisoned, after = classifier.classify([flat(140), flat(0), flat(110)])
+    assert isinstance(poisoned, DeviceFailed)
+    assert isinstance(before, Finding)
+    assert isinstance(after, Finding)
+    assert before.probability == pytest.approx(probability_of(140), abs=1e-5)
+    assert (before.label, after.label) == ("PNEUMONIA", "NORMAL")
 
 
 @pytest.mark.parametrize("name", ["probability", "classes", "heatmap", "novelty"])
