@@ -16,6 +16,7 @@ from nbclient.exceptions import CellExecutionError
 from traitlets.config import Config
 
 from app.engine.classifier import Classifier
+from app.engine.finding import Finding
 from app.imaging import read
 from model_export.__main__ import app as model_export
 from tests.required_tools import find_tool
@@ -28,7 +29,7 @@ Execute = Callable[..., Any]
 
 
 def opened() -> Any:
-    return nbformat.read(NOTEBOOK, as_version=4)
+    return nbformat.read(NOTEBOOK, as_version=4)  # type: ignore[no-untyped-call]
 
 
 def printed(notebook: Any) -> str:
@@ -94,7 +95,7 @@ def test_it_goes_from_films_to_a_file_that_the_service_reads(
         "score",
         DATA=str(data),
         OUTPUT=str(tmp_path / "my run"),
-        STAGES="32x1x16,64x1x16",
+        STAGES="64x1x16",
         ARCHITECTURE="small_resnet",
     )
     classifier = Classifier.open(tmp_path / "my run" / "model")
@@ -102,6 +103,7 @@ def test_it_goes_from_films_to_a_file_that_the_service_reads(
     assert Classifier.open_file(tmp_path / "my run" / "model" / "model.onnx").precision == "float16"
     (film,) = [path for path in (data / "test" / "PNEUMONIA").iterdir() if path.stem.endswith("_0")]
     (finding,) = classifier.classify([read(film.read_bytes(), size=64)])
+    assert isinstance(finding, Finding)
     assert f"{film.name}: {finding.label}" in printed(notebook)
     assert f"probability of pneumonia: {finding.probability:.4f}" in printed(notebook)
     assert (tmp_path / "my run" / "report.md").is_file()
