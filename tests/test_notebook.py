@@ -97,6 +97,7 @@ def test_it_goes_from_films_to_a_file_that_the_service_reads(
         OUTPUT=str(tmp_path / "my run"),
         STAGES="64x1x16",
         ARCHITECTURE="small_resnet",
+        REPORT_OPTIONS="--probes 2 --no-heatmap-check",  # after one epoch it may call every film the same
     )
     classifier = Classifier.open(tmp_path / "my run" / "model")
     assert (classifier.manifest.architecture, classifier.input_size) == ("small_resnet", 64)
