@@ -1,6 +1,7 @@
 """`python -m training`: explore a folder of films, fit networks on it, and judge them."""
 
 import json
+import logging
 import os
 import shlex
 import sys
@@ -48,6 +49,8 @@ Data = Annotated[Path, typer.Option(help="Folder with train/NORMAL and train/PNE
 @app.callback()
 def _quiet() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # It warns of every network after the fourth in one process.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 def _load(data: Path, split: str = "train") -> Any:

@@ -6,6 +6,7 @@ A network that is done is kept in the folder, and one that was killed goes on: t
 import json
 import platform
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -172,7 +173,11 @@ def time_all(names: Sequence[str], side: int, folder: Path, console: Console) ->
         console.print(f"exporting {name} at {size} px")
         network = build(name, input_size=size)
         path = folder / f"{name}-{size}.onnx"
-        network.export(str(path), format="onnx", verbose=False)
+        network(np.zeros((1, size, size, 1), np.float32))  # Keras exports only what was called
+        with warnings.catch_warnings():
+            # Keras mends names that tf2onnx expects of NumPy, and asks NumPy whether they are gone.
+            warnings.filterwarnings("ignore", "In the future `np.object`", FutureWarning)
+            network.export(str(path), format="onnx", verbose=False)
         sessions[name, size] = _session(path)
         costs[name, size] = path.stat().st_size, gflops(network)
         path.unlink()

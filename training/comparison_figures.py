@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import NullLocator
 from rich.table import Table
 from sklearn.metrics import precision_recall_curve, roc_curve
@@ -53,16 +54,30 @@ def drawings(found: Comparison) -> dict[str, Draw]:
 def table(found: Comparison) -> Table:
     """The main figures, for a terminal."""
     rows = Table(title=f"Held-out fold, {found.held_out_films:,} films", title_justify="left")
-    for number, name in enumerate(("network", "AUC (95 % interval)", "recall", "specificity", "F1", "ms")):
+    head = (
+        "network",
+        "AUC (95 % interval)",
+        "accuracy",
+        "precision",
+        "recall",
+        "specificity",
+        "F1",
+        "latency",
+    )
+    for number, name in enumerate(head):
         rows.add_column(name, justify="right" if number else "left")
     for network in found.networks:
         judgement = network.judgement
-        latency = f"{found.latency(network.architecture, SERVED_SIDE).milliseconds:.1f}"
+        latency = f"{found.latency(network.architecture, SERVED_SIDE).milliseconds:.1f} ms"
         if judgement is None:
-            rows.add_row(network.architecture, "diverged", "", "", "", latency)
+            rows.add_row(network.architecture, "diverged", *[""] * (len(head) - 3), latency)
             continue
         figures = judgement.evaluation
-        cells = (f"{each.value:.3f}" for each in (figures.sensitivity, figures.specificity, figures.f1))
+        shown = (
+            *(figures.accuracy, figures.precision),
+            *(figures.sensitivity, figures.specificity, figures.f1),
+        )
+        cells = (f"{each.value:.3f}" for each in shown)
         rows.add_row(network.architecture, with_interval(figures.auc, 3), *cells, latency)
     return rows
 
@@ -136,7 +151,7 @@ def _accuracy_latency(found: Comparison, path: Path) -> None:
 
 def _confusion_matrices(found: Comparison, path: Path) -> None:
     rows = -(-len(found.judged) // _COLUMNS)
-    figure = Figure(figsize=(2.1 * _COLUMNS, 2.3 * rows), layout="constrained")
+    figure = Figure(figsize=(2.1 * _COLUMNS, 2.5 * rows), layout=ConstrainedLayoutEngine(h_pad=0.12))
     grid = figure.subplots(rows, _COLUMNS, squeeze=False).flat
     for axes in grid:
         axes.axis("off")
