@@ -97,7 +97,8 @@ def train(films: Dataset, recipe: Recipe, folder: Path, console: Console) -> Tra
         console.print(f"[bold]{error}[/]")
         judgement = None
     network = build(recipe.architecture, input_size=recipe.input_size)
-    history = json.loads((run / "history.json").read_text())
+    told = run / "history.json"
+    history = json.loads(told.read_text()) if told.is_file() else []
     trained = Trained(
         architecture=recipe.architecture,
         parameters=network.count_params(),

@@ -96,7 +96,7 @@ def test_every_network_is_judged_on_the_same_films(found: Comparison, marked: Da
     for network, judgement in found.judged:
         assert judgement.evaluation.films == found.held_out_films
         assert len(judgement.scores) == found.held_out_films
-        assert "specificity_hard_normal" in judgement.evaluation.slices
+        assert "sensitivity_bacterial" in judgement.evaluation.slices
         assert [each.epoch for each in network.history] == [1, 2]
         assert network.processor_seconds > 0
     assert found.films == len(marked)
