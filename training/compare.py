@@ -5,8 +5,9 @@ A network that is done is kept in the folder, and one that was killed goes on: t
 
 import json
 import platform
+import subprocess
+import sys
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +18,12 @@ import numpy as np
 import onnxruntime
 from rich.console import Console
 
+from app.engine.classifier import Classifier
 from app.engine.cores import usable_cores
 from app.engine.manifest import Estimate
 from training.architectures import ARCHITECTURES, PNEUMONIA, WeightsError, build
 from training.calibrate import describe_threshold, fit_scaling
-from training.comparison import SERVED_SIDE, Comparison, Epoch, Judgement, Latency, Trained
+from training.comparison import Comparison, Epoch, Judgement, Served, Trained
 from training.dataset import Dataset
 from training.fit import Diverged, fit, partition, predict_logits
 from training.metrics import Scored, auc_difference, evaluate
@@ -33,7 +35,7 @@ RECIPE = Recipe(
 )
 """What every network is trained by if nothing else is asked for: small films and a small budget."""
 
-_ROUNDS, _RUNS = 5, 6
+_ROUNDS, _RUNS = 10, 6
 
 
 def compare(
@@ -66,7 +68,8 @@ def compare(
             console.print(f"{name} is left out: {error}")
         keras.utils.clear_session()
     console.rule("latency")
-    latencies = time_all([network.architecture for network in networks], recipe.input_size, folder, console)
+    trained = [network.architecture for network in networks if network.judgement]
+    served, not_exported = serve_all(trained, folder, console)
     held_out = partition(films, recipe).held_out
     return Comparison(
         command=command,
@@ -79,7 +82,8 @@ def compare(
         labels=tuple(held_out.labels.tolist()),
         networks=tuple(networks),
         differences=_differences(networks, held_out),
-        latencies=tuple(latencies),
+        served=tuple(served),
+        not_exported=not_exported,
         left_out=left_out,
     )
 
@@ -156,62 +160,59 @@ def gflops(network: keras.Model) -> float:
     return 2 * multiplied / 1e9
 
 
-def time_all(names: Sequence[str], side: int, folder: Path, console: Console) -> list[Latency]:
-    """Latency of every network at `side` and at the service's, all in one go; kept in `folder`.
+def serve_all(names: Sequence[str], folder: Path, console: Console) -> tuple[list[Served], dict[str, str]]:
+    """What every trained network costs to serve, by the service's own engine; kept in `folder`.
 
-    Weights are random, as they do not change what a film costs. Networks take turns, so that a busy moment of the
-    machine falls on all alike.
+    Each is exported by `python -m model_export`. They are timed in turns, so that a busy moment of the machine
+    falls on all alike.
+
+    Returns:
+        What was exported and timed, and why others were not, by name.
     """
-    kept = folder / "latency.json"
-    wanted = [(name, size) for name in names for size in sorted({side, SERVED_SIDE})]
+    kept = folder / "served.json"
     if kept.is_file():
-        found = [Latency.model_validate(each) for each in json.loads(kept.read_text())]
-        if {(each.architecture, each.side) for each in found} == set(wanted):
-            return found
-    sessions: dict[tuple[str, int], Any] = {}
-    costs: dict[tuple[str, int], tuple[int, float]] = {}
-    for name, size in wanted:
-        console.print(f"exporting {name} at {size} px")
-        network = build(name, input_size=size)
-        path = folder / f"{name}-{size}.onnx"
-        network(np.zeros((1, size, size, 1), np.float32))  # Keras exports only what was called
-        with warnings.catch_warnings():
-            # Keras mends names that tf2onnx expects of NumPy, and asks NumPy whether they are gone.
-            warnings.filterwarnings("ignore", "In the future `np.object`", FutureWarning)
-            network.export(str(path), format="onnx", verbose=False)
-        sessions[name, size] = _session(path)
-        costs[name, size] = path.stat().st_size, gflops(network)
-        path.unlink()
-        keras.utils.clear_session()
-    taken: dict[tuple[str, int], list[float]] = {key: [] for key in wanted}
+        found = [Served.model_validate(each) for each in json.loads(kept.read_text())]
+        if {each.architecture for each in found} == set(names):
+            return found, {}
+    classifiers: dict[str, Classifier] = {}
+    not_exported: dict[str, str] = {}
+    for name in names:
+        console.print(f"exporting {name}")
+        run = folder / name
+        words = [
+            sys.executable,
+            "-m",
+            "model_export",
+            str(run / "model.keras"),
+            "--output",
+            str(run / "served"),
+        ]
+        told = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603
+        if told.returncode:
+            not_exported[name] = " ".join(told.stderr.rpartition("Error:")[2].split())
+            console.print(f"{name} cannot be exported: {not_exported[name]}")
+        else:
+            classifiers[name] = Classifier.open_file(run / "served" / "model.onnx")
+    taken: dict[str, list[float]] = {name: [] for name in classifiers}
     for _ in range(_ROUNDS):
-        for key, session in sessions.items():
-            film = np.random.default_rng(0).uniform(0, 255, (1, key[1], key[1], 1)).astype(np.float32)
-            feed = {session.get_inputs()[0].name: film}
-            session.run(None, feed)
+        for name, classifier in classifiers.items():
+            side = classifier.input_size
+            film = np.random.default_rng(0).integers(0, 256, (1, side, side)).astype(np.uint8)
+            classifier.run(film)
             for _ in range(_RUNS):
                 began = time.perf_counter()
-                session.run(None, feed)
-                taken[key].append(time.perf_counter() - began)
-    latencies = [
-        Latency(
+                classifier.run(film)
+                taken[name].append(time.perf_counter() - began)
+    served = [
+        Served(
             architecture=name,
-            side=size,
-            milliseconds=1000 * float(np.median(taken[name, size])),
-            file_bytes=costs[name, size][0],
-            gflops=costs[name, size][1],
+            milliseconds=1000 * float(np.median(times)),
+            file_bytes=(folder / name / "served" / "model.onnx").stat().st_size,
         )
-        for name, size in wanted
+        for name, times in taken.items()
     ]
-    kept.write_text(json.dumps([each.model_dump() for each in latencies], indent=1) + "\n")
-    return latencies
-
-
-def _session(path: Path) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = usable_cores()
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    kept.write_text(json.dumps([each.model_dump() for each in served], indent=1) + "\n")
+    return served, not_exported
 
 
 def _machine() -> str:

@@ -7,9 +7,6 @@ from pydantic import BaseModel, ConfigDict
 from app.engine.manifest import Estimate, Evaluation
 from training.recipe import Recipe
 
-SERVED_SIDE = 224
-"""Side of the films that the service sees; latency is told at it, whatever side was trained at."""
-
 Outcome = Literal["learnt", "did not learn", "diverged"]
 
 
@@ -66,18 +63,15 @@ class Trained(Part):
         return "learnt" if self.judgement.evaluation.auc.low > 0.5 else "did not learn"
 
 
-class Latency(Part):
-    """What the network costs to serve as ONNX in single precision, on the CPU, one film at a time.
+class Served(Part):
+    """What the network costs as the file that `model_export` writes of it, on the CPU by the service's engine.
 
-    `side`: of the films. `milliseconds`: median of a film. `file_bytes`: size of the file. `gflops`: as in
-    `Trained`, at this side.
+    `milliseconds`: median of a film by itself. `file_bytes`: size of `model.onnx`, in half precision.
     """
 
     architecture: str
-    side: int
     milliseconds: float
     file_bytes: int
-    gflops: float
 
 
 class Comparison(Part):
@@ -85,7 +79,8 @@ class Comparison(Part):
 
     `recipe`: of every network, but for its name. `labels`: of the held-out films, 1 pneumonia, in the order of
     every `scores`. `differences`: each network's AUC less the best one's, on the same resamples of the patients.
-    `left_out`: why a network has no row, by its name.
+    `left_out`,
+    `not_exported`: why a network has no row, and no cost, by its name.
     """
 
     command: str
@@ -98,7 +93,8 @@ class Comparison(Part):
     labels: tuple[int, ...]
     networks: tuple[Trained, ...]
     differences: dict[str, Estimate]
-    latencies: tuple[Latency, ...]
+    served: tuple[Served, ...]
+    not_exported: dict[str, str]
     left_out: dict[str, str]
 
     @property
@@ -106,6 +102,6 @@ class Comparison(Part):
         """Networks with figures, in the order of the comparison."""
         return [(each, each.judgement) for each in self.networks if each.judgement]
 
-    def latency(self, architecture: str, side: int) -> Latency:
-        """What `architecture` costs at `side`."""
-        return next(each for each in self.latencies if (each.architecture, each.side) == (architecture, side))
+    def cost(self, architecture: str) -> Served | None:
+        """What `architecture` costs to serve; None where it was not exported."""
+        return next((each for each in self.served if each.architecture == architecture), None)

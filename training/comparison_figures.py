@@ -14,7 +14,7 @@ from matplotlib.ticker import NullLocator
 from rich.table import Table
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from training.comparison import SERVED_SIDE, Comparison, Judgement
+from training.comparison import Comparison, Judgement
 from training.dataset import LABELS
 from training.report import GREY
 from training.wording import with_interval
@@ -24,8 +24,8 @@ Draw = Callable[[Path], None]
 PICTURES = {
     "roc.png": "ROC of every network on the held-out fold; on the right, the corner that matters.",
     "precision_recall.png": "Precision against recall; on the right, the corner that matters.",
-    "accuracy_latency.png": f"Accuracy at each network's own threshold, with its 95 % interval, against "
-    f"the time a film of {SERVED_SIDE} px costs on the CPU. A point's area is the number of parameters.",
+    "accuracy_latency.png": "Accuracy at each network's own threshold, with its 95 % interval, against the "
+    "time that a film costs on the CPU. A point's area is the number of parameters.",
     "confusion_matrices.png": "Films of the held-out fold, truly normal or pneumonia (rows) and called so "
     "(columns), at each network's own threshold.",
     "learning_curves.png": "The monitored films after each epoch: AUC and loss.",
@@ -68,7 +68,8 @@ def table(found: Comparison) -> Table:
         rows.add_column(name, justify="right" if number else "left")
     for network in found.networks:
         judgement = network.judgement
-        latency = f"{found.latency(network.architecture, SERVED_SIDE).milliseconds:.1f} ms"
+        cost = found.cost(network.architecture)
+        latency = f"{cost.milliseconds:.1f} ms" if cost else ""
         if judgement is None:
             rows.add_row(network.architecture, "diverged", *[""] * (len(head) - 3), latency)
             continue
@@ -121,7 +122,10 @@ def _accuracy_latency(found: Comparison, path: Path) -> None:
     axes = figure.subplots()
     for number, (network, judgement) in enumerate(found.judged):
         accuracy = judgement.evaluation.accuracy
-        time = found.latency(network.architecture, SERVED_SIDE).milliseconds
+        cost = found.cost(network.architecture)
+        if cost is None:
+            continue
+        time = cost.milliseconds
         colour = _style(number)["color"]
         axes.errorbar(
             time,
@@ -139,10 +143,10 @@ def _accuracy_latency(found: Comparison, path: Path) -> None:
             textcoords="offset points",
             fontsize=8,
         )
-    axes.set(xscale="log", xlabel=f"milliseconds a film at {SERVED_SIDE} px, single precision, CPU")
+    axes.set(xscale="log", xlabel=f"milliseconds a film of {found.recipe.input_size} px on the CPU")
     axes.set(ylabel="accuracy")
     low, high = axes.get_xlim()
-    ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if low <= tick <= high]
+    ticks = [tick for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500) if low <= tick <= high]
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xlim(low, high * 1.5)

@@ -12,7 +12,7 @@ _SHEET = """
 @media (prefers-color-scheme: dark) { :root { --ground: #0e1619; --card: #162125; --ink: #e6eeef; --quiet: #9db0b6;
   --line: #2a383d; --accent: #6fc3c9; --problem: #f09a92; --caution: #e8bd62; --fine: #86cf9c; } }
 * { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 62rem; padding: 1.5rem 1rem 4rem; background: var(--ground); color: var(--ink);
+body { margin: 0 auto; max-width: 72rem; padding: 1.5rem 1rem 4rem; background: var(--ground); color: var(--ink);
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
 h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.15rem; margin: 2.5rem 0 .5rem; }
 p { margin: .4rem 0; max-width: 46rem; } .quiet { color: var(--quiet); }
@@ -27,6 +27,7 @@ caption { text-align: left; color: var(--quiet); padding: .2rem 0; }
 th, td { text-align: right; padding: .25rem .7rem; border-bottom: 1px solid var(--line);
   font-variant-numeric: tabular-nums; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; } th { font-weight: 600; }
+thead th { white-space: normal; vertical-align: bottom; } td:not(.words), th { padding: .25rem .5rem; }
 td.words { white-space: normal; text-align: left; overflow-wrap: anywhere; }
 .findings { list-style: none; margin: 0; padding: 0; }
 .findings li { background: var(--card); border: 1px solid var(--line); border-left: 4px solid var(--quiet);

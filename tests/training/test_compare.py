@@ -13,16 +13,20 @@ import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
+from scipy.stats import spearmanr
 from typer.testing import CliRunner
 
+from app.engine.classifier import Classifier
 from tests.shipping.repository import ROOT
+from training import compare as comparing
 from training.__main__ import app
 from training.architectures import ARCHITECTURES, Architecture, build
-from training.compare import RECIPE, compare, gflops
-from training.comparison import SERVED_SIDE, Comparison
+from training.compare import RECIPE, compare, gflops, serve_all
+from training.comparison import Comparison
 from training.comparison_figures import PICTURES
 from training.comparison_page import as_html, as_markdown, publish, write
 from training.dataset import Dataset
+from training.evaluate import classifier_scores
 from training.fit import Diverged, RunError, fit, partition
 from training.recipe import Recipe, Stage
 from training.slices import mark
@@ -118,16 +122,40 @@ def test_each_is_set_against_the_best_in_the_same_resamples(found: Comparison) -
         assert difference.low <= difference.value <= difference.high
 
 
-def test_costs_are_told_at_the_size_trained_at_and_at_the_services(found: Comparison) -> None:
-    assert {(each.architecture, each.side) for each in found.latencies} == {
-        (name, side) for name in NAMES for side in (32, SERVED_SIDE)
-    }
-    for name in NAMES:
-        small, large = (found.latency(name, side) for side in (32, SERVED_SIDE))
-        assert 0 < small.gflops < large.gflops
-        assert small.milliseconds > 0
-        assert large.file_bytes > 500
-    assert found.latency("flat", SERVED_SIDE).file_bytes > found.latency("flat", 32).file_bytes
+def test_every_network_is_exported_and_timed_by_the_services_engine(
+    found: Comparison, marked: Dataset, folder: Path
+) -> None:
+    assert found.not_exported == {}
+    held_out = partition(marked, RECIPE_HERE).held_out
+    for network, judgement in found.judged:
+        cost = found.cost(network.architecture)
+        assert cost is not None
+        assert cost.milliseconds > 0
+        file = folder / network.architecture / "served" / "model.onnx"
+        assert cost.file_bytes == file.stat().st_size
+        served = classifier_scores(Classifier.open_file(file), held_out.resized(32))
+        if network.outcome == "learnt":  # calibration keeps the order of the films
+            assert spearmanr(served, judgement.scores).statistic > 0.98
+
+
+def test_one_that_cannot_be_exported_has_figures_and_no_cost(
+    found: Comparison, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "flat").mkdir()
+    (tmp_path / "flat" / "model.keras").write_bytes(b"no network")
+    served, why = serve_all(["flat"], tmp_path, QUIET)
+    assert served == []
+    assert "cannot be read" in why["flat"]
+    told = found.model_copy(
+        update={
+            "served": tuple(each for each in found.served if each.architecture != "flat"),
+            "not_exported": why,
+        }
+    )
+    write(told, tmp_path)
+    text = as_markdown(told, Path())
+    assert "`flat` could not be exported: " in text
+    assert len([line for line in text.splitlines() if line.startswith("| `flat` |") and "| – |" in line]) == 1
 
 
 def test_what_is_done_is_not_done_again(
@@ -140,8 +168,9 @@ def test_what_is_done_is_not_done_again(
 
 
 def test_a_killed_comparison_goes_on(
-    registry: None, marked: Dataset, tmp_path: Path, count_steps: Steps
+    registry: None, marked: Dataset, tmp_path: Path, count_steps: Steps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(comparing, "serve_all", lambda *_: ([], {}))
     whole = len(count_steps_of(marked, tmp_path / "whole", count_steps(None)))
     count_steps(whole // 2 + 3)
     with pytest.raises(KeyboardInterrupt):
