@@ -27,6 +27,32 @@ def awake(network: Any, seed: int = 0) -> Any:
     return network
 
 
+def at_work(network: Any, pixels: npt.NDArray[np.uint8], seed: int = 0) -> Any:
+    """Every unit at work on these films, uint8 [films, side, side], and logits that differ a little.
+
+    However deep a random network is, what its films have in common does not drown what parts them; and small
+    logits keep half precision's rounding, which such a network amplifies, below what an export may lose.
+    """
+    random = np.random.default_rng(seed)
+    films = pixels[..., None].astype(np.float32)
+    normalisations = [layer for layer in network.layers if isinstance(layer, layers.BatchNormalization)]
+    momenta = [layer.momentum for layer in normalisations]
+    for layer in normalisations:
+        layer.momentum = 0.0
+    for layer in network.layers:
+        if type(layer).__name__ == "LayerScale":
+            layer.gamma.assign(random.uniform(0.1, 0.5, layer.gamma.shape))
+    network(films, training=True)
+    for layer, momentum in zip(normalisations, momenta, strict=True):
+        layer.momentum = momentum
+    head = network.get_layer("logits")
+    kernel, bias = head.get_weights()
+    logits = keras.ops.convert_to_numpy(network(films))
+    kernel = kernel * 0.3 / logits.std(axis=0)
+    head.set_weights([kernel, bias - 0.3 * logits.mean(axis=0) / logits.std(axis=0)])
+    return network
+
+
 @pytest.fixture(scope="session")
 def our_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A ResNet50 of the registry, as `fit` saves it."""
