@@ -28,10 +28,10 @@ def awake(network: Any, seed: int = 0) -> Any:
 
 
 def at_work(network: Any, pixels: npt.NDArray[np.uint8], seed: int = 0) -> Any:
-    """Statistics of these films, uint8 [films, side, side], in every normalisation, and logits that differ a little.
+    """Statistics of these films, uint8 [films, side, side], in every normalisation, and small logits.
 
     A deep random network that takes all from each layer that its films have in common amplifies rounding without
-    end, so only a tenth of the mean is taken; and small logits keep half precision below what an export may lose.
+    end, so only a tenth of the mean is taken; and what rounding is left weighs little in small logits.
     """
     random = np.random.default_rng(seed)
     films = pixels[..., None].astype(np.float32)
