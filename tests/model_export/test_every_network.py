@@ -116,7 +116,7 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def test_the_service_answers_a_film_as_the_network_does(served: Served) -> None:
-    assert served.expected[1] - served.expected[0] > 0.01
+    assert served.expected[1] - served.expected[0] > 0.005  # so that neither film passes for the other
     for film, expected in zip(served.films, served.expected, strict=True):
         answer = served.live.predict(film)
         assert answer.status_code == 200, answer.text

@@ -145,7 +145,7 @@ def test_one_that_cannot_be_exported_has_figures_and_no_cost(
     (tmp_path / "flat" / "model.keras").write_bytes(b"no network")
     served, why = serve_all(["flat"], tmp_path, QUIET)
     assert served == []
-    assert "cannot be read" in why["flat"]
+    assert "not a Keras model that can be read" in why["flat"]
     told = found.model_copy(
         update={
             "served": tuple(each for each in found.served if each.architecture != "flat"),
