@@ -26,7 +26,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve test lint format explore train reproduce export
+.PHONY: help serve test lint format explore train compare reproduce export
 
 help: ## Show this list
 	@echo 'make TARGET [NAME=VALUE ...]'
@@ -56,6 +56,10 @@ explore: $(DEV) ## Show what a folder of films holds before training: DATA=FOLDE
 train: $(DEV) ## Train a network: DATA=FOLDER, further options in ARGS (ARGS=--help lists them)
 	$(if $(DATA),,$(error DATA is missing: make train DATA=FOLDER, with train/NORMAL and train/PNEUMONIA inside))
 	$(BIN)/python -m training fit --data '$(DATA)' $(ARGS)
+
+compare: $(DEV) ## Train every network by one recipe and compare them: DATA=FOLDER, further options in ARGS
+	$(if $(DATA),,$(error DATA is missing: make compare DATA=FOLDER, with train/NORMAL and train/PNEUMONIA inside))
+	$(BIN)/python -m training compare --data '$(DATA)' $(ARGS)
 
 reproduce: runs/shipped-5/metrics.json ## Train the shipped model anew, five runs, hours on two cores; killed, it goes on: DATA=FOLDER
 	@echo "Next: make export MODEL=runs/shipped-5/model.keras ARGS='--data $(DATA)'"

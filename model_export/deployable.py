@@ -13,7 +13,13 @@ import numpy as np
 import numpy.typing as npt
 from keras import layers, ops
 
-from training.architectures import BACTERIAL, CAFFE_MEANS_BGR, PNEUMONIA
+from training.architectures import (
+    BACTERIAL,
+    CAFFE_MEANS_BGR,
+    PNEUMONIA,
+    TORCH_DEVIATIONS_RGB,
+    TORCH_MEANS_RGB,
+)
 from training.calibrate import POOL, FeatureSpace, Scaling, pool_halves
 
 Preprocess = Literal["caffe", "scale01", "scale11", "torch"]
@@ -22,11 +28,8 @@ PREPROCESS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "scale01": ((1 / 255,) * 3, (0.0,) * 3),
     "scale11": ((1 / 127.5,) * 3, (-1.0,) * 3),
     "torch": (
-        tuple(1 / (255 * deviation) for deviation in (0.229, 0.224, 0.225)),
-        tuple(
-            -mean / deviation
-            for mean, deviation in zip((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), strict=True)
-        ),
+        tuple(1 / (255 * deviation) for deviation in TORCH_DEVIATIONS_RGB),
+        tuple(-mean / dev for mean, dev in zip(TORCH_MEANS_RGB, TORCH_DEVIATIONS_RGB, strict=True)),
     ),
 }
 """Scale and offset a channel, by the names of `keras.applications.imagenet_utils`; scale01 is x / 255."""
@@ -174,7 +177,7 @@ def _of_ours(network: keras.Model) -> Anatomy:
         trunk=keras.Model(network.input, pool.input, name="trunk"),
         kernel=kernel,
         bias=bias,
-        spatial=True,
+        spatial=len(pool.input.shape) == 4,
         input_size=_side(network),
     )
 

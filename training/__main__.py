@@ -1,6 +1,7 @@
 """`python -m training`: explore a folder of films, fit networks on it, and judge them."""
 
 import json
+import logging
 import os
 import shlex
 import sys
@@ -23,6 +24,11 @@ DEFAULT_EXPLORATION = Path("runs/exploration")
 DEFAULT_MODELS = Path("models/pneumonia/1")
 DEFAULT_PAGE = Path("docs/report.md")
 DEFAULT_PICTURES = Path("docs/images/report")
+DEFAULT_COMPARISON = Path("runs/comparison")
+
+
+def _stages(text: str) -> tuple[Stage, ...]:
+    return tuple(Stage.parse(stage) for stage in text.split(","))
 
 
 def _in_words(stages: tuple[Stage, ...]) -> str:
@@ -43,6 +49,8 @@ Data = Annotated[Path, typer.Option(help="Folder with train/NORMAL and train/PNE
 @app.callback()
 def _quiet() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # It warns of every network after the fourth in one process.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 def _load(data: Path, split: str = "train") -> Any:
@@ -99,6 +107,16 @@ def fit(
     ),
     optimizer: Annotated[str, typer.Option(help="adam or rmsprop.")] = DEFAULT.optimizer,
     learning_rate: Annotated[float, typer.Option(help="Peak of phase 1.")] = DEFAULT.learning_rate,
+    schedule: Annotated[
+        str, typer.Option(help="Of phase 1: cosine, or plateau (the rate stays, the callbacks watch).")
+    ] = DEFAULT.schedule,
+    loss: Annotated[str, typer.Option(help="binary_crossentropy or focal.")] = DEFAULT.loss,
+    focal_gamma: Annotated[
+        float, typer.Option(help="How much the focal loss leaves easy films aside.")
+    ] = DEFAULT.focal_gamma,
+    callbacks: Annotated[str, typer.Option(help="Comma-separated; none for none.")] = ",".join(
+        DEFAULT.callbacks
+    ),
     balance: Annotated[str, typer.Option(help="none, weights, oversample or style.")] = DEFAULT.balance,
     augmentation: Annotated[str, typer.Option(help="none, light, medium or strong.")] = DEFAULT.augmentation,
     aspect: Annotated[
@@ -145,7 +163,8 @@ def fit(
 ) -> None:
     """Train a network, calibrate it on the fold it never saw, and draw its figures."""
     choices = {name: value for name, value in locals().items() if name in Recipe.model_fields}
-    recipe = Recipe(**choices | {"stages": tuple(Stage.parse(text) for text in stages.split(","))})
+    choices["callbacks"] = () if callbacks == "none" else tuple(callbacks.split(","))
+    recipe = Recipe(**choices | {"stages": _stages(stages)})
     films = _load(data)
 
     from training.evaluate import conclude
@@ -158,6 +177,64 @@ def fit(
     draw_history(run / "figures" / "learning_curves.png", history)
     console.print(table(conclusion.evaluation, "Held-out fold", conclusion.threshold.value))
     console.print(f"The run is in {run}: model.keras, calibration.json, metrics.json, figures/.")
+
+
+@app.command()
+def compare(
+    data: Data,
+    architectures: Annotated[
+        str, typer.Option(help="Networks of the registry, comma-separated; all if not given.")
+    ] = "",
+    weights: Annotated[
+        str, typer.Option(help="none, or imagenet where it can be downloaded.")
+    ] = DEFAULT.weights,
+    stages: Annotated[
+        str,
+        typer.Option(help="As for `fit`; judged at the last one's size. One size where a network flattens."),
+    ] = "80x6",
+    held_out_fold: Annotated[int, typer.Option(help="As for `fit`.")] = DEFAULT.held_out_fold,
+    seed: Annotated[int, typer.Option(help="As for `fit`.")] = DEFAULT.seed,
+    optimizer: Annotated[str, typer.Option(help="As for `fit`.")] = DEFAULT.optimizer,
+    learning_rate: Annotated[float, typer.Option(help="As for `fit`.")] = DEFAULT.learning_rate,
+    loss: Annotated[str, typer.Option(help="As for `fit`.")] = DEFAULT.loss,
+    balance: Annotated[str, typer.Option(help="As for `fit`.")] = DEFAULT.balance,
+    augmentation: Annotated[str, typer.Option(help="As for `fit`.")] = DEFAULT.augmentation,
+    fine_tune_epochs: Annotated[int, typer.Option(help="As for `fit`, of its top layers.")] = 0,
+    fine_tune_layers: Annotated[int, typer.Option(help="As for `fit`.")] = DEFAULT.fine_tune_layers,
+    precision: Annotated[str, typer.Option(help="As for `fit`.")] = DEFAULT.precision,
+    folder: Annotated[
+        Path, typer.Option(help="Folder of the runs, the page and its pictures; finished networks are kept.")
+    ] = DEFAULT_COMPARISON,
+    page: Annotated[Path | None, typer.Option(help="Where to write the page in Markdown as well.")] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Folder for that page's pictures; beside it if not given.")
+    ] = None,
+) -> None:
+    """Train networks of the registry by one recipe, and judge them side by side; goes on after a kill."""
+    from training.architectures import ARCHITECTURES
+    from training.compare import RECIPE
+    from training.compare import compare as run
+    from training.comparison_figures import table
+    from training.comparison_page import publish, write
+
+    given = {name: value for name, value in locals().items() if name in Recipe.model_fields}
+    shown = _stages(stages)
+    recipe = Recipe.model_validate(
+        RECIPE.model_dump() | given | {"stages": shown, "input_size": shown[-1].size}
+    )
+    names = architectures.split(",") if architectures else list(ARCHITECTURES)
+    words = ["python", "-m", "training", "compare", "--data", "DIR"]
+    if architectures:
+        words += ["--architectures", architectures]
+    for name, value in recipe:
+        if name != "input_size" and value != getattr(RECIPE, name):
+            words += ["--" + name.replace("_", "-"), _in_words(shown) if name == "stages" else str(value)]
+    found = run(_load(data), names, recipe, folder, console, command=shlex.join(words))
+    write(found, folder)
+    if page is not None:
+        publish(found, page, pictures or page.parent / "images" / "comparison")
+    console.print(table(found))
+    console.print(f"The page is {folder / 'index.html'}; its numbers are in comparison.json.")
 
 
 @app.command()
@@ -270,7 +347,7 @@ def ablate(
             f"There is no variant {', '.join(sorted(unknown))}; there are {', '.join(VARIANTS)}."
         )
     films = _load(data)
-    shown = tuple(Stage.parse(text) for text in stages.split(",")) if stages else BASE.stages
+    shown = _stages(stages) if stages else BASE.stages
     asked = {"architecture": architecture, "precision": precision, "stages": shown}
     base = BASE.model_validate(BASE.model_dump() | asked | {"input_size": shown[-1].size})
     for trial in range(trials):
@@ -311,8 +388,12 @@ def _one_command(recipe: Recipe, run: Path) -> str:
         if value == getattr(DEFAULT, name):
             continue
         words.append("--" + name.replace("_", "-"))
-        if value is not True:
-            words.append(_in_words(recipe.stages) if name == "stages" else str(value))
+        if name == "stages":
+            words.append(_in_words(recipe.stages))
+        elif name == "callbacks":
+            words.append(",".join(recipe.callbacks) or "none")
+        elif value is not True:
+            words.append(str(value))
     return shlex.join(words)
 
 

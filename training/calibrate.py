@@ -30,7 +30,7 @@ NOVELTY_RANK = 64
 NOVELTY_FLOOR = 0.003
 NOVELTY_SHARE = 0.01
 POOL = "pool"
-"""Name of the layer that pools the last feature maps."""
+"""Name of the layer that pools the last feature maps, or hands on the features of a network that flattens them."""
 EXPOSURE_TAIL = 0.002
 _TEMPERATURES = (0.05, 20.0)
 
@@ -167,7 +167,7 @@ def describe_exposure(films: Dataset) -> ExposureLimits:
 def middle_layer(network: keras.Model) -> str:
     """Name of the layer whose maps novelty looks at; `POOL` where the network has none.
 
-    The last layer whose maps are at least four times (or else twice) as wide as those before pooling: the end of
+    The last layer whose maps are at least four times (or else twice) as wide as the last ones: the end of
     `conv3` in ResNet50. Maps there still tell texture and place, which the last ones, learnt to tell labels
     alone, do not; and int8 has rounded less often on the way to them.
 
@@ -177,8 +177,7 @@ def middle_layer(network: keras.Model) -> str:
     Raises:
         ValueError: its input has no fixed size.
     """
-    last = network.get_layer(POOL).input.shape[1]
-    if last is None:
+    if network.input.shape[1] is None:
         raise ValueError("The network has no fixed input size, so its middle cannot be told.")
     convolved = False
     sides: dict[str, int] = {}
@@ -186,6 +185,7 @@ def middle_layer(network: keras.Model) -> str:
         convolved = convolved or isinstance(layer, layers.Conv2D)
         if convolved and len(layer.output.shape) == 4:
             sides[layer.name] = layer.output.shape[1]
+    last = list(sides.values())[-1] if sides else 0
     for factor in (4, 2):
         wide = [name for name, side in sides.items() if side >= factor * last]
         if wide:

@@ -22,7 +22,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from sklearn.metrics import roc_auc_score
 
 from training import folds
-from training.architectures import PNEUMONIA, build, freeze_all_but_top
+from training.architectures import ARCHITECTURES, PNEUMONIA, build, freeze_all_but_top
 from training.augmentation import STRENGTHS, Augmentation
 from training.dataset import Dataset
 from training.losses import balanced_class_weights, head_loss, mix, style_weights, targets_of
@@ -41,6 +41,10 @@ Weights = list[npt.NDArray[np.float32]]
 
 class RunError(RuntimeError):
     """The run's folder holds something that this run cannot go on from."""
+
+
+class Diverged(RunError):
+    """The loss became no number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,16 @@ def fit(films: Dataset, recipe: Recipe, run: Path, console: Console) -> keras.Mo
 
     Raises:
         RunError: `run` holds a run of another recipe, or the weights have seen the held-out fold.
+        Diverged: the loss became no number.
+        ValueError: there is no such network, or it takes no films of these sides.
     """
+    if recipe.architecture not in ARCHITECTURES:
+        raise ValueError(
+            f"There is no architecture {recipe.architecture!r}; there are {', '.join(ARCHITECTURES)}."
+        )
+    ARCHITECTURES[recipe.architecture].check_sizes(
+        {recipe.input_size, *(stage.size for stage in recipe.stages)}
+    )
     _check_held_out(recipe)
     _claim(run, recipe)
     if (run / "model.keras").is_file():
@@ -126,7 +139,8 @@ def fit(films: Dataset, recipe: Recipe, run: Path, console: Console) -> keras.Mo
 
 def _train(parts: Partition, recipe: Recipe, run: Path, console: Console) -> Weights:
     """The loop. Returns the weights to keep."""
-    network = build(recipe.architecture, weights=recipe.weights, dropout=recipe.dropout)
+    side = recipe.input_size if ARCHITECTURES[recipe.architecture].flattens else None
+    network = build(recipe.architecture, input_size=side, weights=recipe.weights, dropout=recipe.dropout)
     schedule = plan(recipe, _films_an_epoch(parts.learn, recipe))
     targets = targets_of(parts.learn)
     if recipe.soft_labels != "none":
@@ -151,7 +165,7 @@ def _train(parts: Partition, recipe: Recipe, run: Path, console: Console) -> Wei
                 continue
             if stage != (epoch.phase, epoch.size):
                 if epoch.phase == "fine-tune" and epoch.first_step == state.step:
-                    network.set_weights(state.average)
+                    network.set_weights(watch.best(network, "learn") or state.average)
                 optimizer = trainer.optimizer if trainer and stage and stage[0] == epoch.phase else None
                 trainer = _trainer(network, parts.learn, recipe, epoch)
                 if saved and saved.phase == epoch.phase:
@@ -162,22 +176,20 @@ def _train(parts: Partition, recipe: Recipe, run: Path, console: Console) -> Wei
                 saved = None
                 stage = (epoch.phase, epoch.size)
                 pixels, monitored = parts.learn.resized(epoch.size), parts.monitor.resized(epoch.size)
-                if epoch.phase == "fine-tune":
-                    watch.start(trainer, network, state.history)
+                if watch.over(epoch.phase):
+                    watch.start(epoch.phase, trainer, network, state.history)
             assert trainer is not None  # noqa: S101 - the first epoch built it
-            if trainer.stop_training:
-                console.print(f"No gain in {recipe.patience} epochs: stopped early.")
-                break
             if epoch.first_step == state.step and epoch.opens_stage:
                 state.average = network.get_weights()
             progress.update(task, description=f"{epoch.phase} {epoch.number} at {epoch.size} px")
             trainer.reset_metrics()
             began = checkpointed = time.monotonic()
+            spent = time.process_time()
             logs: dict[str, float] = {}
             order = _order(parts.learn, recipe, epoch)
             for step in range(state.step - epoch.first_step, epoch.steps):
                 batch = order[step * epoch.batch_size : (step + 1) * epoch.batch_size]
-                if epoch.phase == "learn":
+                if epoch.phase == "learn" and recipe.schedule == "cosine":
                     trainer.optimizer.learning_rate = _learning_rate(recipe, schedule, state.step)
                 shown = pixels[batch][..., None].astype(np.float32)
                 asked, weigh = targets[batch], weights[batch]
@@ -193,61 +205,90 @@ def _train(parts: Partition, recipe: Recipe, run: Path, console: Console) -> Wei
                     _checkpoint(run, state, trainer, epoch.phase)
                     checkpointed = time.monotonic()
 
+            if not math.isfinite(logs["loss"]):
+                raise Diverged(
+                    f"{run}: the loss of epoch {epoch.number} is no number; a lower --learning-rate may help."
+                )
             now = network.get_weights()
             network.set_weights(state.average)
             entry = _judge(network, parts, monitored, recipe, epoch)
             entry |= {"loss": float(logs["loss"]), "learning_rate": float(trainer.optimizer.learning_rate)}
-            entry |= {"seconds": time.monotonic() - began}
-            if epoch.phase == "fine-tune":
+            entry |= {"seconds": time.monotonic() - began, "processor_seconds": time.process_time() - spent}
+            if watch.over(epoch.phase):
                 watch.epoch(epoch.number, entry)
             network.set_weights(now)
             state.history.append(entry)
+            if trainer.stop_training:
+                console.print(f"{epoch.phase}: no gain in {recipe.patience} epochs, stopped early.")
+                state.step = max(
+                    each.first_step + each.steps for each in schedule if each.phase == epoch.phase
+                )
             _checkpoint(run, state, trainer, epoch.phase)
             (run / "history.json").write_text(json.dumps(state.history, indent=1) + "\n")
             console.print(_line(entry))
-    return watch.best(network) or state.average
+    return watch.best(network, schedule[-1].phase) or state.average
 
 
 class Watch:
-    """Keras's callbacks over the fine-tuning: ReduceLROnPlateau, EarlyStopping, ModelCheckpoint."""
+    """Keras's callbacks over the monitored films' loss, by name; over phase 1 too where its rate stays."""
 
     def __init__(self, recipe: Recipe, run: Path) -> None:
+        self.callbacks = recipe.callbacks
         self.patience = recipe.patience
-        self.path = run / "best.weights.h5"
+        self.phases: tuple[Phase, ...] = (
+            ("learn", "fine-tune") if recipe.schedule == "plateau" else ("fine-tune",)
+        )
+        self.run = run
 
-    def start(self, trainer: keras.Model, network: keras.Model, history: list[dict[str, Any]]) -> None:
-        """Begin, or go on after a kill: what the earlier epochs told the callbacks is told again."""
+    def over(self, phase: Phase) -> bool:
+        """Whether `phase` is watched."""
+        return phase in self.phases
+
+    def start(
+        self, phase: Phase, trainer: keras.Model, network: keras.Model, history: list[dict[str, Any]]
+    ) -> None:
+        """Begin, or go on after a kill: what the phase's earlier epochs told the callbacks is told again."""
         how: dict[str, Any] = {"monitor": "monitor_loss", "mode": "min"}
-        past = [entry for entry in history if entry["phase"] == "fine-tune"]
-        self.rules = (
-            keras.callbacks.ReduceLROnPlateau(factor=0.3, patience=max(1, self.patience // 2), **how),
-            keras.callbacks.EarlyStopping(patience=self.patience, **how),
-        )
-        self.keeper = keras.callbacks.ModelCheckpoint(
-            str(self.path),
-            save_best_only=True,
-            save_weights_only=True,
-            initial_value_threshold=min((entry["monitor_loss"] for entry in past), default=None),
-            **how,
-        )
-        self.keeper.set_model(network)
+        past = [entry for entry in history if entry["phase"] == phase]
+        self.rules: list[Any] = []
+        if "reduce_lr_on_plateau" in self.callbacks:
+            patience = max(1, self.patience // 2)
+            self.rules.append(keras.callbacks.ReduceLROnPlateau(factor=0.3, patience=patience, **how))
+        if "early_stopping" in self.callbacks:
+            self.rules.append(keras.callbacks.EarlyStopping(patience=self.patience, **how))
+        rate = float(trainer.optimizer.learning_rate)
         for rule in self.rules:
             rule.set_model(trainer)
             rule.on_train_begin()
             for entry in past:
                 rule.on_epoch_end(entry["epoch"], {"monitor_loss": entry["monitor_loss"]})
+        trainer.optimizer.learning_rate = rate  # lowered already where it was told
+        if "model_checkpoint" in self.callbacks:
+            best = min((entry["monitor_loss"] for entry in past), default=None)
+            keeper = keras.callbacks.ModelCheckpoint(
+                str(self._best(phase)),
+                save_best_only=True,
+                save_weights_only=True,
+                initial_value_threshold=best,
+                **how,
+            )
+            keeper.set_model(network)
+            self.rules.append(keeper)
 
     def epoch(self, number: int, entry: dict[str, Any]) -> None:
         """Tell the callbacks of an epoch, while the network holds the averaged weights."""
-        for callback in (*self.rules, self.keeper):
-            callback.on_epoch_end(number, {"monitor_loss": entry["monitor_loss"]})
+        for rule in self.rules:
+            rule.on_epoch_end(number, {"monitor_loss": entry["monitor_loss"]})
 
-    def best(self, network: keras.Model) -> Weights | None:
-        """Weights of the best epoch, if there was a fine-tuning."""
-        if not self.path.is_file():
+    def best(self, network: keras.Model, phase: Phase) -> Weights | None:
+        """Weights of the phase's best epoch, if they were kept; `network` then holds them."""
+        if not self._best(phase).is_file():
             return None
-        network.load_weights(self.path)
+        network.load_weights(self._best(phase))
         return list(network.get_weights())
+
+    def _best(self, phase: Phase) -> Path:
+        return self.run / f"best.{phase}.weights.h5"
 
 
 class SoftLabels(BaseModel):
@@ -392,6 +433,7 @@ def _trainer(network: keras.Model, films: Dataset, recipe: Recipe, epoch: Epoch)
         kind_weight=recipe.kind_weight,
         class_weights=_class_weights(films, recipe, epoch.phase),
         consistency=recipe.consistency if epoch.views > 1 else 0.0,
+        focal_gamma=_focal_gamma(recipe),
     )
     trainer.compile(optimizer, loss, jit_compile=keras.backend.backend() == "jax")
     optimizer.build(trainer.trainable_variables)
@@ -403,6 +445,10 @@ def _class_weights(films: Dataset, recipe: Recipe, phase: Phase) -> tuple[float,
         balanced_class_weights(films.labels) if recipe.balance in ("weights", "style") else (1.0, 1.0)
     )
     return normal, pneumonia * (recipe.recall_weight if phase == "fine-tune" else 1.0)
+
+
+def _focal_gamma(recipe: Recipe) -> float:
+    return recipe.focal_gamma if recipe.loss == "focal" else 0.0
 
 
 def _films_an_epoch(films: Dataset, recipe: Recipe) -> int:
@@ -464,6 +510,7 @@ def _judge(
         label_smoothing=0.0,
         kind_weight=recipe.kind_weight,
         class_weights=_class_weights(parts.learn, recipe, epoch.phase),
+        focal_gamma=_focal_gamma(recipe),
     )
     losses = keras.ops.convert_to_numpy(loss(targets_of(parts.monitor), logits))
     return {

@@ -1,9 +1,8 @@
-"""Binary cross-entropy of the head's two logits."""
+"""Binary cross-entropy, plain or focal, of the head's two logits."""
 
 from collections.abc import Callable
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 from keras import ops
@@ -77,8 +76,12 @@ def head_loss(
     kind_weight: float,
     class_weights: tuple[float, float],
     consistency: float = 0.0,
+    focal_gamma: float = 0.0,
 ) -> Callable[[Any, Any], Any]:
     """Loss a film: weighted cross-entropy of pneumonia, plus `kind_weight` times that of the kind.
+
+    With `focal_gamma`, each cross-entropy counts by how wrong the answer is, |target − probability| to that power
+    (Lin et al., 2017; for smoothed targets, Li et al., 2020).
 
     Targets are those of `targets_of`, or shares between 0 and 1; the kind counts as far as it is known.
     `class_weights`: of normal and of pneumonia films.
@@ -100,15 +103,19 @@ def head_loss(
         weight = pneumonia * of_pneumonia + (1 - pneumonia) * of_normal
         known = targets[:, KNOWN]
         smooth_kind = targets[:, BACTERIAL] * (1 - label_smoothing) + 0.5 * label_smoothing
-        return weight * _cross_entropy(smooth, logits[:, PNEUMONIA]) + kind_weight * known * _cross_entropy(
-            smooth_kind, logits[:, BACTERIAL]
+        return weight * _cross_entropy(smooth, logits[:, PNEUMONIA], focal_gamma) + (
+            kind_weight * known * _cross_entropy(smooth_kind, logits[:, BACTERIAL], focal_gamma)
         )
 
     return loss
 
 
-def _cross_entropy(target: Any, logit: Any) -> Any:
-    return keras.ops.softplus(logit) - target * logit
+def _cross_entropy(target: Any, logit: Any, focal_gamma: float) -> Any:
+    loss = ops.softplus(logit) - target * logit
+    if not focal_gamma:
+        return loss
+    # The small number keeps the slope finite where the answer is exactly right.
+    return loss * (ops.abs(target - ops.sigmoid(logit)) + 1e-7) ** focal_gamma
 
 
 def balanced_class_weights(labels: npt.NDArray[np.int64]) -> tuple[float, float]:

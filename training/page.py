@@ -414,6 +414,8 @@ def _heatmap(summary: "Summary", folder: str) -> str:
             "Mean heat map over the held-out films of each class. A map's mean is the film's pneumonia logit "
             "before temperature; each cell sees more of the film than its own place.",
         ]
+    else:
+        return "The network flattens its feature maps, so that it has no heat map."
     found = summary.heatmap_check
     if found is None:
         parts.append(

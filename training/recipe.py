@@ -6,6 +6,9 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 Positive = Annotated[int, Field(gt=0)]
+Callback = Literal["early_stopping", "reduce_lr_on_plateau", "model_checkpoint"]
+CALLBACKS: tuple[Callback, ...] = ("early_stopping", "reduce_lr_on_plateau", "model_checkpoint")
+"""Keras's callbacks that may watch the monitored films' loss."""
 
 
 class Stage(BaseModel):
@@ -33,10 +36,11 @@ class Stage(BaseModel):
 class Recipe(BaseModel):
     """Every choice of a run.
 
-    Phase 1 (*learn*) trains the whole network through `stages`, with warm-up and a cosine to zero
-    over the work of its steps, so that large films get their share of the learning rate. Phase 2
-    (*fine-tune*) freezes all but the top `fine_tune_layers` layers and goes on at the last stage's size, with
-    positive films weighted by `recall_weight`, until the monitored films say stop.
+    Phase 1 (*learn*) trains the whole network through `stages`, with warm-up and, on the schedule `cosine`, a
+    cosine to zero over the work of its steps, so that large films get their share of the learning rate; on
+    `plateau` the rate stays and the `callbacks` watch. Phase 2 (*fine-tune*) freezes all but the top
+    `fine_tune_layers` layers and goes on at the last stage's size, with positive films weighted by
+    `recall_weight`, until the `callbacks` that watch the monitored films say stop.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,7 +63,10 @@ class Recipe(BaseModel):
     )
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    schedule: Literal["cosine", "plateau"] = "cosine"
     optimizer: Literal["adam", "rmsprop"] = "adam"
+    loss: Literal["binary_crossentropy", "focal"] = "binary_crossentropy"
+    focal_gamma: Annotated[float, Field(ge=0)] = 2.0
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
 
@@ -68,6 +75,7 @@ class Recipe(BaseModel):
     fine_tune_learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     recall_weight: Annotated[float, Field(gt=0)] = 1.5
     patience: Positive = 3
+    callbacks: tuple[Callback, ...] = CALLBACKS
 
     balance: Literal["none", "weights", "oversample", "style"] = "weights"
     augmentation: Literal["none", "light", "medium", "strong"] = "medium"

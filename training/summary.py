@@ -306,7 +306,7 @@ def write_report(
     if all(one.outputs.novelty is not None for one in answers):
         draw_novelty(pictures / "novelty.png", {one.name: _novelty_and_limit(one) for one in answers})
     heatmap_check = None
-    if effort.heatmap_films:
+    if effort.heatmap_films and answers[0].outputs.heatmap is not None:
         tell("checking the heat map")
         heatmap_check = _check_heatmaps(sources.run, held_out, answers[0], effort.heatmap_films)
         draw_check(pictures / "heatmap_check.png", heatmap_check)

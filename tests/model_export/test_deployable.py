@@ -158,6 +158,26 @@ def test_a_backbone_nested_in_a_sequential_is_found(tmp_path: Path, pixels: Pixe
     assert outputs["probability"] == pytest.approx(as_network(tmp_path / "mine.keras", rgb)[:, 0], abs=1e-5)
 
 
+def test_what_keras_compiles_by_xla_or_holds_as_constants_is_converted_too(
+    tmp_path: Path, pixels: Pixels
+) -> None:
+    inputs = keras.Input((SIDE, SIDE, 3))
+    x = layers.Normalization(mean=[0.4, 0.5, 0.6], variance=[0.04, 0.05, 0.06])(inputs)
+    x = layers.Conv2D(12, 5, strides=4, groups=3, padding="same", activation="gelu")(x)
+    x = layers.Conv2D(12, 3, groups=12, dilation_rate=2)(x)
+    backbone = keras.Model(inputs, x)
+    head = [layers.GlobalAveragePooling2D(), layers.Dense(1, activation="sigmoid")]
+    keras.Sequential([keras.Input((SIDE, SIDE, 3)), backbone, *head]).save(tmp_path / "mine.keras")
+    graph = to_onnx(
+        deployable(take_apart(tmp_path / "mine.keras", "scale01"), Scaling(temperature=1, bias=0))
+    )
+    rgb = np.repeat(pixels[..., None], 3, axis=-1) / 255
+    expected = as_network(tmp_path / "mine.keras", rgb)[:, 0]
+    assert [tensor.name for tensor in graph.graph.input] == ["pixels"]
+    assert run(graph, pixels)["probability"] == pytest.approx(expected, abs=1e-5)
+    assert run(to_half(graph), pixels)["probability"] == pytest.approx(expected, abs=5e-3)
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_flattening_network_has_no_heat_map(tmp_path: Path, pixels: Pixels, channels: int) -> None:
     functional(channels=channels, pooled=False).save(tmp_path / "mine.keras")

@@ -112,7 +112,8 @@ def test_a_machine_without_a_new_enough_python_is_told_so(clone: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "name"), [("explore", "DATA"), ("train", "DATA"), ("reproduce", "DATA"), ("export", "MODEL")]
+    ("target", "name"),
+    [(target, "DATA") for target in ("explore", "train", "compare", "reproduce")] + [("export", "MODEL")],
 )
 def test_a_missing_argument_is_told_in_words(clone: Path, target: str, name: str) -> None:
     installed(clone, ".dev")

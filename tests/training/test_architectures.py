@@ -12,6 +12,18 @@ from training.architectures import (
     build,
     freeze_all_but_top,
 )
+from training.calibrate import POOL, middle_layer
+
+PUBLISHED = {
+    "vgg16": (14_714_688, 512),
+    "vgg19": (20_024_384, 512),
+    "inception_v3": (21_802_784, 2048),
+    "resnet50": (23_587_712, 2048),
+    "densenet121": (7_037_504, 1024),
+    "efficientnetv2b0": (5_919_312, 1280),
+    "convnext_tiny": (27_820_128, 768),
+}
+"""Parameters of the trunk in `keras.applications`, and features before the head."""
 
 
 @pytest.fixture(scope="module")
@@ -21,25 +33,96 @@ def resnet50() -> Any:
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
 def test_every_network_answers_films_with_two_logits(name: str) -> None:
-    network = build(name, input_size=64)
-    films = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 1)).astype(np.float32)
+    side = ARCHITECTURES[name].smallest
+    network = build(name, input_size=side)
+    films = np.random.default_rng(0).integers(0, 256, (2, side, side, 1)).astype(np.float32)
     logits = keras.ops.convert_to_numpy(network(films))
     assert logits.shape == (2, 2)
     assert np.isfinite(logits).all()
     assert [layer.name for layer in network.layers[-3:]] == ["pool", "head_dropout", "logits"]
 
 
-def test_resnet50_is_the_published_backbone(resnet50: Any) -> None:
-    published = keras.applications.ResNet50(include_top=False, weights=None)
-    assert resnet50.count_params() == published.count_params() + 2048 * 2 + 2
+def test_every_network_with_imagenet_weights_is_compared_with_its_source() -> None:
+    assert set(PUBLISHED) == {name for name, network in ARCHITECTURES.items() if network.published}
 
 
-def test_resnet50_normalises_as_its_imagenet_weights_expect(resnet50: Any) -> None:
-    films = np.full((1, 64, 64, 1), 200, np.float32)
-    normalised = keras.Model(resnet50.input, resnet50.get_layer("normalise").output)(films)
-    expected = keras.applications.resnet50.preprocess_input(np.full((1, 64, 64, 3), 200, np.float32))
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_a_published_network_is_its_trunk_and_a_head_of_two_logits(name: str) -> None:
+    parameters, features = PUBLISHED[name]
+    network = build(name, input_size=ARCHITECTURES[name].smallest)
+    assert network.count_params() == parameters + features * 2 + 2
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        ("vgg16", "vgg16"),
+        ("vgg19", "vgg19"),
+        ("inception_v3", "inception_v3"),
+        ("resnet50", "resnet50"),
+        ("densenet121", "densenet"),
+    ],
+)
+def test_films_are_normalised_as_the_imagenet_weights_expect(name: str, module: str) -> None:
+    films = np.arange(0, 256, 0.25, dtype=np.float32).reshape(1, 32, 32, 1)
+    inputs = keras.Input((32, 32, 1))
+    normalised = keras.Model(inputs, ARCHITECTURES[name].normalise(inputs))(films)
+    preprocess = getattr(keras.applications, module).preprocess_input
+    expected = preprocess(np.repeat(films, 3, axis=-1))
     assert np.allclose(keras.ops.convert_to_numpy(normalised), expected, atol=1e-4)
-    assert CAFFE_MEANS_BGR[0] < CAFFE_MEANS_BGR[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "module"), [("efficientnetv2b0", "efficientnet_v2"), ("convnext_tiny", "convnext")]
+)
+def test_a_network_that_normalises_by_itself_gets_grey_levels(name: str, module: str) -> None:
+    inputs = keras.Input((4, 4, 1))
+    films = np.arange(0, 256, 16, dtype=np.float32).reshape(1, 4, 4, 1)
+    grey = keras.ops.convert_to_numpy(keras.Model(inputs, ARCHITECTURES[name].normalise(inputs))(films))
+    three = np.repeat(films, 3, axis=-1)
+    assert np.array_equal(grey, getattr(keras.applications, module).preprocess_input(three.copy()))
+    assert np.array_equal(grey, three)
+    network = build(name, input_size=ARCHITECTURES[name].smallest)
+    assert sum(isinstance(layer, keras.layers.Normalization) for layer in network.layers) == 1
+
+
+def test_caffes_means_are_of_blue_green_and_red() -> None:
+    assert CAFFE_MEANS_BGR[0] < CAFFE_MEANS_BGR[1] < CAFFE_MEANS_BGR[2]
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_films_too_small_are_a_clear_error(name: str) -> None:
+    smallest = ARCHITECTURES[name].smallest
+    with pytest.raises(ValueError, match=f"{name} takes films from {smallest} px on, not {smallest - 1}"):
+        build(name, input_size=smallest - 1)
+
+
+@pytest.mark.parametrize("name", ["cnn", "cnn5"])
+def test_a_network_that_flattens_its_maps_has_one_size(name: str) -> None:
+    with pytest.raises(ValueError, match="needs an input size"):
+        build(name)
+    with pytest.raises(ValueError, match=r"learns at one size only.*\[64, 112\]"):
+        ARCHITECTURES[name].check_sizes({112, 64})
+    ARCHITECTURES[name].check_sizes({112})
+
+
+def test_a_network_that_pools_its_maps_may_have_several_sizes() -> None:
+    ARCHITECTURES["resnet50"].check_sizes({32, 64, 224})
+
+
+@pytest.mark.parametrize("name", ["cnn", "cnn5", "small_resnet"])
+def test_imagenet_weights_that_nobody_published_are_a_clear_error(name: str) -> None:
+    with pytest.raises(WeightsError, match=f"{name} has no ImageNet weights"):
+        build(name, input_size=32, weights="imagenet")
+
+
+def test_the_plain_network_is_that_of_the_documents() -> None:
+    network = build("cnn", input_size=64)
+    convolutions = [layer for layer in network.layers if isinstance(layer, keras.layers.Conv2D)]
+    assert [layer.filters for layer in convolutions] == [32, 64, 128]
+    assert network.get_layer(POOL).output.shape == (None, 512)
+    middle = network.get_layer(middle_layer(network))
+    assert middle.output.shape == (None, 32, 32, 64)
 
 
 def test_without_a_size_every_batch_may_have_its_own() -> None:

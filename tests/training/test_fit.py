@@ -231,6 +231,137 @@ def test_no_gain_lowers_the_rate_and_stops_early(
     assert tuning[-1]["learning_rate"] < tuning[0]["learning_rate"]
 
 
+def fixed_losses(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> None:
+    """Makes the monitored films' loss of each epoch what is given."""
+    original = fitting._judge
+
+    def judged(*arguments: Any) -> dict[str, Any]:
+        entry = original(*arguments)
+        return entry | {"monitor_loss": losses[entry["epoch"] - 1]}
+
+    monkeypatch.setattr(fitting, "_judge", judged)
+
+
+def history_of(run: Path) -> list[dict[str, Any]]:
+    history: list[dict[str, Any]] = json.loads((run / "history.json").read_text())
+    return history
+
+
+def test_on_a_plateau_the_learning_phase_is_watched_and_the_fine_tuning_begins_at_its_best(
+    films: Dataset, recipe: Recipe, console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = (Stage(size=48, epochs=8, batch_size=8),)
+    plateau = recipe.model_copy(
+        update={"schedule": "plateau", "stages": stages, "fine_tune_epochs": 2, "patience": 3}
+    )
+    fixed_losses(monkeypatch, [1.0, 0.5, 0.9, 0.9, 0.9, *[0.9] * 3, 0.4, 0.3])
+    fit(films, plateau, tmp_path, console)
+    history = history_of(tmp_path)
+    assert [(entry["epoch"], entry["phase"]) for entry in history] == [
+        *((number, "learn") for number in range(1, 6)),
+        (9, "fine-tune"),
+        (10, "fine-tune"),
+    ]
+    rates = [entry["learning_rate"] for entry in history]
+    assert rates[0] == rates[1] == pytest.approx(plateau.learning_rate)
+    assert rates[4] < rates[1]
+    best, after = (keras.saving.load_model(tmp_path / "model.keras", compile=False) for _ in range(2))
+    best.load_weights(tmp_path / "best.learn.weights.h5")
+    for layer in ("first", "norm"):  # frozen in the fine-tuning, so they are still those of its start
+        for left, right in zip(best.get_layer(layer).weights, after.get_layer(layer).weights, strict=True):
+            assert np.allclose(keras.ops.convert_to_numpy(left), keras.ops.convert_to_numpy(right), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "epochs", "lowered"),
+    [
+        ((), 6, False),
+        (("early_stopping",), 3, False),
+        (("reduce_lr_on_plateau",), 6, True),
+        (("early_stopping", "reduce_lr_on_plateau", "model_checkpoint"), 3, True),
+    ],
+)
+def test_callbacks_are_those_that_are_named(
+    films: Dataset,
+    recipe: Recipe,
+    console: Console,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    callbacks: tuple[str, ...],
+    epochs: int,
+    lowered: bool,
+) -> None:
+    chosen = Recipe.model_validate(
+        recipe.model_dump() | {"callbacks": callbacks, "fine_tune_epochs": 6, "patience": 2}
+    )
+    fixed_losses(monkeypatch, [1.0] * 3 + [0.5] + [0.9] * 5)
+    fit(films, chosen, tmp_path, console)
+    tuning = [entry for entry in history_of(tmp_path) if entry["phase"] == "fine-tune"]
+    assert len(tuning) == epochs
+    assert (tuning[-1]["learning_rate"] < tuning[0]["learning_rate"]) is lowered
+    assert (tmp_path / "best.fine-tune.weights.h5").exists() is ("model_checkpoint" in callbacks)
+
+
+def test_a_resumed_fine_tuning_does_not_lower_its_rate_again(
+    films: Dataset,
+    recipe: Recipe,
+    console: Console,
+    tmp_path: Path,
+    count_steps: Steps,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    losses = [1.0] * 3 + [0.5, 0.9, 0.9, 0.4, 0.3]
+    long = recipe.model_copy(update={"fine_tune_epochs": 5, "patience": 4})
+    fixed_losses(monkeypatch, losses)
+    steps = count_steps(None)
+    fit(films, long, tmp_path / "whole", console)
+    count_steps(len(steps) - 2)
+    with pytest.raises(KeyboardInterrupt):
+        fit(films, long, tmp_path / "killed", console)
+    count_steps(None)
+    fit(films, long, tmp_path / "killed", console)
+    whole, killed = (
+        [entry["learning_rate"] for entry in history_of(tmp_path / name)] for name in ("whole", "killed")
+    )
+    assert killed == pytest.approx(whole)
+    assert whole[-1] < whole[3]
+
+
+def test_a_network_that_flattens_learns_at_one_size(
+    films: Dataset, recipe: Recipe, console: Console, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="one size only"):
+        fit(films, recipe.model_copy(update={"architecture": "cnn"}), tmp_path, console)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ValueError, match="no architecture 'resnet51'"):
+        fit(films, recipe.model_copy(update={"architecture": "resnet51"}), tmp_path, console)
+
+
+@pytest.mark.parametrize(("loss", "gamma"), [("binary_crossentropy", 0.0), ("focal", 1.5)])
+def test_the_loss_that_is_named_is_learnt_by_and_watched(
+    films: Dataset,
+    recipe: Recipe,
+    console: Console,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    loss: str,
+    gamma: float,
+) -> None:
+    gammas: list[float] = []
+    original = head_loss
+
+    def watched(**options: Any) -> Any:
+        gammas.append(options["focal_gamma"])
+        return original(**options)
+
+    monkeypatch.setattr(fitting, "head_loss", watched)
+    short = recipe.model_copy(update={"loss": loss, "focal_gamma": 1.5, "fine_tune_epochs": 1})
+    fit(films, short, tmp_path, console)
+    assert len(gammas) == 3 + 4  # a trainer for each stage and the fine-tuning; four epochs judged
+    assert set(gammas) == {gamma}
+    assert all(np.isfinite(entry["loss"]) for entry in history_of(tmp_path))
+
+
 @pytest.mark.parametrize("balance", ["none", "weights", "oversample", "style"])
 def test_balancing_shows_both_classes_as_asked(
     films: Dataset, recipe: Recipe, console: Console, tmp_path: Path, count_steps: Steps, balance: str

@@ -28,6 +28,26 @@ def test_the_loss_is_binary_cross_entropy() -> None:
     assert plain([[1, 0, 0], [0, 0, 0]], logits) == pytest.approx(expected)
 
 
+def test_the_focal_loss_is_keras_own() -> None:
+    labels, logits = [[1, 0, 0], [0, 0, 0], [1, 0, 0]], [[2.0, 0.0], [-1.0, 0.0], [-0.5, 0.0]]
+    keras_own = keras.losses.BinaryFocalCrossentropy(gamma=2.0, from_logits=True, reduction=None)
+    expected = keras_own(np.array(labels, np.float32)[:, :1], np.array(logits, np.float32)[:, :1])
+    assert plain(labels, logits, focal_gamma=2.0) == pytest.approx(
+        keras.ops.convert_to_numpy(expected), rel=1e-4
+    )
+
+
+def test_the_focal_loss_leaves_easy_films_aside_and_counts_the_kind_alike() -> None:
+    easy, hard = plain([[1, 1, 1], [1, 1, 1]], [[4.0, 4.0], [-1.0, -1.0]], kind_weight=0.5, focal_gamma=2.0)
+    easy_before, hard_before = plain([[1, 1, 1], [1, 1, 1]], [[4.0, 4.0], [-1.0, -1.0]], kind_weight=0.5)
+    assert easy / easy_before < 0.01 < 0.4 < hard / hard_before
+
+
+def test_the_focal_loss_has_a_slope_where_the_answer_is_exactly_right() -> None:
+    settled = plain([[1, 0, 0], [0.5, 0, 0]], [[200.0, 0.0], [0.0, 0.0]], focal_gamma=0.5)
+    assert np.isfinite(settled).all()
+
+
 def test_the_kind_counts_only_where_it_is_known() -> None:
     assert plain([[0, 0, 0]], [[0.0, 9.0]], kind_weight=1.0) == pytest.approx([np.log(2)])
     assert plain([[1, 1, 1]], [[0.0, 0.0]], kind_weight=0.5) == pytest.approx([1.5 * np.log(2)])

@@ -14,7 +14,7 @@ from training.dataset import Dataset
 from training.evaluate import conclude
 from training.fit import fit, partition, predict_logits
 from training.metrics import Scored
-from training.recipe import Recipe
+from training.recipe import Recipe, Stage
 from training.summary import Effort, ReportError, Sources, crossed_band, write_report
 
 
@@ -24,8 +24,13 @@ def silent(_: str) -> None:
 
 @pytest.fixture
 def sources(films: Dataset, recipe: Recipe, tmp_path: Path) -> Sources:
-    """A finished run of the small network and its files, at a threshold that parts its films in half."""
-    run, models = tmp_path / "run", tmp_path / "models"
+    """A finished run of the small network and its files."""
+    return finish(films, recipe, tmp_path)
+
+
+def finish(films: Dataset, recipe: Recipe, folder: Path) -> Sources:
+    """A finished run in `folder` and its files, at a threshold that parts its films in half."""
+    run, models = folder / "run", folder / "models"
     marked = slices.mark(films)
     network = fit(marked, recipe, run, Console(quiet=True))
     conclusion = conclude(
@@ -83,6 +88,24 @@ def test_a_report_holds_every_section_with_the_heat_maps_check(sources: Sources,
     assert half.subtypes.films == half.evaluation.pneumonia
     assert {each.kind for each in half.probes} > {"ordinary films", "blank", "inverted"}
     assert sum(count.films for count in summary.parts.values()) == len(sources.films)
+
+
+def test_a_network_that_flattens_is_reported_without_a_heat_map(
+    films: Dataset, recipe: Recipe, tmp_path: Path
+) -> None:
+    stages = (Stage(size=32, epochs=1, batch_size=8),)
+    flat = recipe.model_copy(
+        update={"architecture": "cnn", "input_size": 32, "stages": stages, "fine_tune_epochs": 0}
+    )
+    sources = finish(films, flat, tmp_path)
+    page = tmp_path / "page.md"
+    summary = write_report(
+        sources, page, tmp_path / "pictures", "python -m training report", silent, effort=Effort(probes=2)
+    )
+    assert summary.heatmap_check is None
+    assert "flattens its feature maps, so that it has no heat map" in page.read_text()
+    assert "heatmap" not in page.read_text()
+    assert summary.files[0].evaluation.films == len(partition(sources.films, flat).held_out)
 
 
 def test_what_does_not_belong_together_is_refused(sources: Sources, tmp_path: Path) -> None:
