@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sysconfig
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,9 @@ import httpx
 import psutil
 
 from app.engine.model_file import INT8_FILE
+from app.engine.providers import Device
 from app.settings import PREFIX
+from benchmarks.cores import all_cores, pinned
 from benchmarks.environments import python_of
 from benchmarks.targets import OWN, Target
 from benchmarks.watch import tree
@@ -41,7 +43,7 @@ class Setup:
 
     model: Path
     input_size: int
-    device: str
+    device: Device
     keras: Path | None
     workers: int
     folder: Path
@@ -71,7 +73,7 @@ def running(
     film: bytes,
     *,
     settings: Mapping[str, Any] | None = None,
-    cores: frozenset[int] | None = None,
+    cores: Sequence[int] | None = None,
 ) -> Iterator[Running]:
     """A target that has answered `film` once, ended when the block ends.
 
@@ -89,12 +91,10 @@ def running(
     port = _free_port()
     log = setup.folder / "logs" / f"{target.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    own_cores = os.sched_getaffinity(0)
     with log.open("wb") as stream:
         started = time.monotonic()
-        try:
-            os.sched_setaffinity(0, cores or own_cores)  # a child inherits it
-            process = subprocess.Popen(
+        with pinned(cores or all_cores()):  # a child inherits it
+            process = subprocess.Popen(  # noqa: S603 - our own
                 [str(python), *(word.format(port=port) for word in target.arguments)],
                 cwd=ROOT,
                 env=_environment(target, setup, port, settings or {}),
@@ -103,8 +103,6 @@ def running(
                 stderr=stream,
                 start_new_session=True,
             )
-        finally:
-            os.sched_setaffinity(0, own_cores)
         try:
             url = f"http://127.0.0.1:{port}"
             _await_answer(process, url, target, film, log)
@@ -144,9 +142,7 @@ def _client() -> httpx.Client:
     return httpx.Client(timeout=30, trust_env=False)
 
 
-def _await_answer(
-    process: subprocess.Popen[bytes], url: str, target: Target, film: bytes, log: Path
-) -> None:
+def _await_answer(process: subprocess.Popen[bytes], url: str, target: Target, film: bytes, log: Path) -> None:
     request = target.request(film)
     deadline = time.monotonic() + START_WITHIN_SECONDS
     with _client() as client:

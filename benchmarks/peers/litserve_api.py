@@ -9,6 +9,7 @@ from fastapi import Request, UploadFile
 from benchmarks.peers.film import BATCH_WAIT_SECONDS, MAX_BATCH, ON_CUDA, PORT, WORKERS, Pixels, decode
 from benchmarks.peers.model import Model, threads_a_worker
 
+
 class Pneumonia(litserve.LitAPI):
     """setup → decode → batch → predict → unbatch → encode."""
 

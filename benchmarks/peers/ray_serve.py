@@ -7,6 +7,7 @@ import asyncio
 
 import ray
 from ray import serve
+from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
 from benchmarks.peers.film import BATCH_WAIT_SECONDS, MAX_BATCH, ON_CUDA, PORT, WORKERS, decode
@@ -35,11 +36,17 @@ class Pneumonia:
     async def __call__(self, request: Request) -> dict[str, float]:
         """One film's probability."""
         async with request.form() as form:
-            film = await form["file"].read()
-        return {"probability": await self.judge(film)}
+            upload = form["file"]
+            if not isinstance(upload, UploadFile):
+                raise TypeError("the field holds no file")
+            return {"probability": await self.judge(await upload.read())}
 
 
 if __name__ == "__main__":
     ray.init(include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES)
     serve.start(http_options={"host": "127.0.0.1", "port": PORT})
-    serve.run(Pneumonia.bind(), route_prefix="/predict", blocking=True)
+    serve.run(
+        Pneumonia.bind(),  # type: ignore[attr-defined]
+        route_prefix="/predict",
+        blocking=True,
+    )
