@@ -10,7 +10,7 @@ from benchmarks.measure import Part
 from benchmarks.server import Setup
 
 PART = "bare"
-DECODING_ROUNDS = 9
+DECODINGS_A_SECOND = 1
 
 
 class Limits(Part):
@@ -50,7 +50,9 @@ def _limits(setup: Setup, films: Sequence[bytes], turn: int, seconds: float) -> 
     return Limits(
         round=turn,
         loops=bare.loops(setup.model, films, seconds, setup.device),
-        decoding=bare.in_own_process(bare.decoding, films, setup.input_size, DECODING_ROUNDS),
+        decoding=bare.in_own_process(
+            bare.decoding, films, setup.input_size, max(3, round(DECODINGS_A_SECOND * seconds))
+        ),
         precision=precision,
         one_film=one_film,
         batches=batches,

@@ -21,7 +21,7 @@ def publish(campaign: Campaign, path: Path, pictures: Path) -> list[str]:
         The names of the blocks that were filled.
 
     Raises:
-        NoBlock: the page lacks a mark.
+        NoBlock: there is no page, or it lacks a mark.
     """
     folder = Path(os.path.relpath(pictures, path.parent)).as_posix()
     visits = campaign.rows(compare.Visit, compare.PART)
@@ -53,6 +53,8 @@ def publish(campaign: Campaign, path: Path, pictures: Path) -> list[str]:
         "bare": len(bounds),
         "stages": len({profile.round for profile in profiles}),
     }
+    if not path.is_file():
+        raise page.NoBlock(f"There is no page {path}.")
     text = path.read_text()
     for name, write in blocks.items():
         content = write()
