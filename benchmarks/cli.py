@@ -1,5 +1,7 @@
 """`python -m benchmarks`: this service and its peers under the same load, and the page that tells of it."""
 
+import re
+import resource
 import shlex
 import shutil
 import sys
@@ -37,6 +39,8 @@ from benchmarks.targets import BARE, TARGETS
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 console = Console(width=None if sys.stdout.isatty() else 120)
+OPEN_FILES = 65_536
+"""An overload holds thousands of connections, in the generator and in each server."""
 EVERYTHING = ",".join([*TARGETS, BARE])
 PAGE, PICTURES = Path("docs/performance.md"), Path("docs/images/performance")
 
@@ -58,9 +62,8 @@ class Work:
 
 def portable(words: list[str]) -> str:
     """The command as it may stand on a page: paths that begin at the root are of this machine alone."""
-    return shlex.join(
-        ["python", "-m", "benchmarks", *("PATH" if word.startswith("/") else word for word in words)]
-    )
+    shown = [re.sub(r"^(--[a-z]+=)?/.*", r"\1PATH", word) for word in words]
+    return shlex.join(["python", "-m", "benchmarks", *shown])
 
 
 @app.callback(invoke_without_command=True)
@@ -216,6 +219,9 @@ def page(context: typer.Context) -> None:
 
 def main() -> None:
     """Run the command; a known fault is one sentence and exit code 2."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
     try:
         app()
     except (EngineError, OtherCampaign, InstallFailed, DidNotStart, NoBlock, uploads.NoFilms) as error:

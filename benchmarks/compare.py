@@ -24,7 +24,7 @@ PART = "compare"
 CONCURRENCIES = (1, 8, 32)
 NEAR_CAPACITY, OVERLOAD = 0.9, 10.0
 WARM_SECONDS = 2.0
-OPEN_SHARE = 1.5
+OPEN_SHARE = 1.2
 """Open loads last this many times the closed ones: percentiles of arrivals at random need more of them."""
 FILMS_COMPARED = 8
 

@@ -123,6 +123,7 @@ def _environment(target: Target, setup: Setup, port: int, settings: Mapping[str,
             **settings,
         }
         return environment | {PREFIX + name.upper(): str(value) for name, value in own.items()}
+    libraries = str(sysconfig.get_config_var("LIBDIR"))
     environment |= {
         "BENCH_MODEL": str(setup.model.resolve()),
         "BENCH_INPUT_SIZE": str(setup.input_size),
@@ -131,7 +132,10 @@ def _environment(target: Target, setup: Setup, port: int, settings: Mapping[str,
         "BENCH_DEVICE": setup.device,
         # Ray's and BentoML's workers start elsewhere, and Triton's own program links to Python.
         "PYTHONPATH": str(ROOT),
-        "LD_LIBRARY_PATH": str(sysconfig.get_config_var("LIBDIR")),
+        "LD_LIBRARY_PATH": os.pathsep.join(filter(None, (libraries, os.environ.get("LD_LIBRARY_PATH")))),
+        # What they would write into the home folder.
+        "BENTOML_HOME": str((setup.folder / "bentoml").resolve()),
+        "KERAS_HOME": str((setup.folder / "keras").resolve()),
     }
     if setup.keras:
         environment["BENCH_KERAS"] = str(setup.keras.resolve())

@@ -121,7 +121,6 @@ TARGETS = {
             environment={
                 "RAY_USAGE_STATS_ENABLED": "0",
                 "RAY_AUTH_MODE": "disabled",
-                "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
             },
         ),
         Target(

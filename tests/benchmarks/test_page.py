@@ -56,8 +56,8 @@ def test_a_number_is_a_median_with_its_extremes(spread: Spread | None, words: st
 
 
 def test_a_command_on_the_page_names_no_path_of_a_machine() -> None:
-    shown = portable(["--films", "/home/somebody/films", "--keras", "runs/model.keras", "compare"])
-    assert shown == "python -m benchmarks --films PATH --keras runs/model.keras compare"
+    shown = portable(["--films", "/home/me/films", "--folder=/tmp/x", "--keras", "runs/a.keras", "compare"])
+    assert shown == "python -m benchmarks --films PATH --folder=PATH --keras runs/a.keras compare"
 
 
 @pytest.fixture(scope="module")

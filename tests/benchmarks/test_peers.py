@@ -1,4 +1,4 @@
-"""Peers run in environments of their own; what can be held here is that they are whole, pinned and asked rightly."""
+"""Peers run in environments of their own; held here is that they are whole, pinned and asked rightly."""
 
 import ast
 import json

@@ -10,19 +10,21 @@ from benchmarks.watch import Sample, Watch, proportional_bytes, sample, tree, wa
 
 BURNED_SECONDS = 0.2
 HELD_BYTES = 60_000_000
-PARENT_AND_CHILD = f"""
-import subprocess, sys
-child = "import sys, time\\nheld = bytearray({HELD_BYTES})\\nwhile time.process_time() < {BURNED_SECONDS}: pass\\n" \\
-    "print('done', flush=True)\\nsys.stdin.read()"
-subprocess.run([sys.executable, "-c", child], check=True)
+CHILD = f"""
+import sys, time
+held = bytearray({HELD_BYTES})
+while time.process_time() < {BURNED_SECONDS}: pass
+print("done", flush=True)
+sys.stdin.read()
 """
+PARENT = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]], check=True)"
 
 
 @pytest.fixture
 def parent() -> Iterator[int]:
     """A process whose child has used processor time and holds memory."""
     with subprocess.Popen(
-        [sys.executable, "-c", PARENT_AND_CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", PARENT, CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "done\n"
