@@ -181,6 +181,8 @@ def _load_table(
             number(Spread.of(each.refused_p99 for each in found), 1000),
             number(Spread.of(each.processor_seconds for each in found), 1000),
         ]
+        if offered:
+            row.append(number(Spread.of(each.late for each in found), 1000))
         rows.append(row)
     heads = [
         "server",
@@ -189,8 +191,12 @@ def _load_table(
         "p50, ms",
         "p95, ms",
         "p99, ms",
+        "answers other than 200",
+        "their p99, ms",
+        "processor ms a film",
+        *(["generator late by, p99, ms"] if offered else []),
     ]
-    return table([*heads, "answers other than 200", "their p99, ms", "processor ms a film"], rows)
+    return table(heads, rows)
 
 
 def _statuses(found: Sequence[Measured]) -> str:

@@ -73,7 +73,9 @@ def test_a_form_carries_the_film_in_the_field_file(build: object) -> None:
     request = multipart(film) if build is multipart else multipart_jpeg(film)
     head = f"Content-Type: {request.headers['Content-Type']}\r\n\r\n".encode()
     message = BytesParser().parsebytes(head + request.body)
-    (part,) = message.get_payload()
+    parts = message.get_payload()
+    assert isinstance(parts, list)
+    (part,) = parts
     assert isinstance(part, Message)
     assert part.get_param("name", header="Content-Disposition") == "file"
     assert part.get_payload(decode=True) == film
