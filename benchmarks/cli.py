@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from app.engine.classifier import Classifier
 from app.engine.errors import EngineError
@@ -159,6 +160,11 @@ def compare(context: typer.Context) -> None:
                 cuda=work.setup.device == "cuda",
             )
     for visit in comparison.compare(work.campaign, work.setup, work.films, work.targets, work.rounds):
+        if isinstance(visit, comparison.Failure):
+            console.print(
+                f"· round {visit.round + 1}, {visit.target} [bold red]failed[/]: {escape(visit.words)}"
+            )
+            continue
         loads = {name: load.throughput for name, load in visit.loads.items()}
         loads |= {name: rate.films_a_second for name, rate in visit.limits.items()}
         told = ", ".join(f"{name} {films:.1f}" for name, films in loads.items())

@@ -5,9 +5,12 @@ nine tenths of what it just carried, and at ten times that.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import httpx
+import psutil
 from pydantic import Field
 
 from app.engine.classifier import Classifier
@@ -17,7 +20,7 @@ from benchmarks import bare
 from benchmarks.campaign import Campaign
 from benchmarks.load import Closed, Open
 from benchmarks.measure import Measured, Part, measure
-from benchmarks.server import Running, Setup, running
+from benchmarks.server import DidNotStart, Running, Setup, running
 from benchmarks.targets import BARE, OWN, TARGETS
 
 PART = "compare"
@@ -46,6 +49,15 @@ class Visit(Part):
     limits: dict[str, bare.Rate] = Field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A peer that did not start, or died, in one round."""
+
+    target: str
+    round: int
+    words: str
+
+
 def closed_name(concurrency: int) -> str:
     """The name of a closed loop among a visit's loads."""
     return f"closed-{concurrency}"
@@ -64,17 +76,23 @@ def patient() -> dict[str, Any]:
 
 def compare(
     campaign: Campaign, setup: Setup, films: Sequence[bytes], names: Sequence[str], rounds: int
-) -> Iterator[Visit]:
+) -> Iterator[Visit | Failure]:
     """Visit each target in each round; a visit that was made before is not made again.
 
+    A peer that fails leaves no row, so that the next run tries it again, and does not end the comparison.
+
     Raises:
-        DidNotStart: a server did not start.
-        InstallFailed: a peer's packages could not be installed.
+        DidNotStart: the service itself did not start.
     """
     for turn in range(rounds):
         for name in [*names[turn % len(names) :], *names[: turn % len(names)]]:
             visit = partial(_visit, name, turn, setup, films, campaign.conditions.seconds)
-            yield campaign.row(Visit, PART, f"{turn}-{name}", visit)
+            try:
+                yield campaign.row(Visit, PART, f"{turn}-{name}", visit)
+            except (DidNotStart, httpx.HTTPError, psutil.Error) as error:
+                if name in (OWN, BARE):
+                    raise
+                yield Failure(name, turn, str(error))
 
 
 def _visit(name: str, turn: int, setup: Setup, films: Sequence[bytes], seconds: float) -> Visit:

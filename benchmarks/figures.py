@@ -17,6 +17,7 @@ from benchmarks.page import AGAINST
 from benchmarks.scaling import Point
 from benchmarks.soak import Soak
 from benchmarks.stages import CONCURRENCIES, Profile
+from benchmarks.statistics import Spread
 from benchmarks.targets import OWN, TARGETS
 from benchmarks.verdicts import capacity
 
@@ -27,7 +28,7 @@ DPI = 110
 def draw_compare(visits: Sequence[Visit], path: Path) -> None:
     """Capacity, processor time at saturation and p99 of overload, each the median over the rounds."""
     names = [name for name in TARGETS if any(visit.target == name for visit in visits)]
-    panels: dict[str, Callable[[Visit], float]] = {
+    panels: dict[str, Callable[[Visit], float | None]] = {
         "capacity, films/s": capacity,
         "processor ms a film, 32 clients": lambda visit: _milliseconds(
             visit.loads[closed_name(32)].processor_seconds
@@ -38,13 +39,13 @@ def draw_compare(visits: Sequence[Visit], path: Path) -> None:
     }
     figure, axes = plt.subplots(1, len(panels), figsize=(12, 0.6 + 0.42 * len(names)), sharey=True)
     for axis, (title, value) in zip(axes, panels.items(), strict=True):
-        heights = [np.nanmedian([value(visit) for visit in visits if visit.target == name]) for name in names]
+        spreads = [Spread.of(value(visit) for visit in visits if visit.target == name) for name in names]
         bars = axis.barh(
             [TARGETS[name].title for name in names],
-            heights,
+            [spread.median if spread else 0.0 for spread in spreads],
             color=[OURS if name == OWN else THEIRS for name in names],
         )
-        axis.bar_label(bars, fmt="{:,.3g}", padding=3)
+        axis.bar_label(bars, [f"{spread.median:,.3g}" if spread else "none" for spread in spreads], padding=3)
         axis.margins(x=0.18)
         _plain(axis, title)
     axes[0].invert_yaxis()
@@ -52,8 +53,8 @@ def draw_compare(visits: Sequence[Visit], path: Path) -> None:
     _save(figure, path)
 
 
-def _milliseconds(seconds: float | None) -> float:
-    return float("nan") if seconds is None else 1000 * seconds
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else 1000 * seconds
 
 
 def draw_stages(profiles: Sequence[Profile], path: Path) -> None:
@@ -95,6 +96,8 @@ def draw_scaling(points: Sequence[Point], path: Path) -> None:
         axis.set_ylim(bottom=0)
         if against in ("batch", "clients"):
             axis.set_xscale("log", base=2)
+        ticks = sorted({point.at for point in some})
+        axis.set_xticks(ticks, [str(at) for at in ticks])
         axis.legend(frameon=False)
         _plain(axis, "films/s")
     _save(figure, path)

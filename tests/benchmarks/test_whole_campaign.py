@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny.write(made / "models")
     (made / "films").mkdir()
     for seed in range(3):
-        (made / "films" / f"{seed}.jpg").write_bytes(films.draw(300, 200, seed=seed))
+        (made / "films" / f"{seed}.jpg").write_bytes(films.draw(800, 600, seed=seed))
     (made / "performance.md").write_text((ROOT / "docs" / "performance.md").read_text())
     return made
 
