@@ -64,7 +64,7 @@ def _profile(setup: Setup, films: Sequence[bytes], concurrency: int, turn: int, 
     requests = [target.request(film) for film in films]
     with running(target, setup, films[0], settings=patient()) as server, own_process() as generate:
         warm = generate(Closed(concurrency, WARM_SECONDS), server.url, requests)
-        # So many requests and not so many seconds: the same ones are then in the metrics and in the client's times.
+        # A number of requests, not of seconds: the same ones are then in the metrics and in the client's times.
         count = max(2 * concurrency, round(len(warm.meant) / WARM_SECONDS * seconds))
         before = totals(_scrape(server.url))
         outcome = generate(Closed(concurrency, requests=count), server.url, requests)
