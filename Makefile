@@ -20,13 +20,20 @@ else
 SERVE_VENV := $(CPU_VENV)
 endif
 DEV := $(CPU_VENV)/.dev
+# A developer's environment holds what benchmarks need, but for CUDA.
+BENCH_VENV := $(SERVE_VENV)
+ifeq ($(HARDWARE),gpu)
+BENCH_STAMP := .bench
+else
+BENCH_STAMP := .dev
+endif
 BIN := $(CPU_VENV)/bin
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve test lint format explore train compare reproduce export
+.PHONY: help serve test lint format explore train compare reproduce export bench
 
 help: ## Show this list
 	@echo 'make TARGET [NAME=VALUE ...]'
@@ -84,16 +91,20 @@ export: $(DEV) ## Turn a network into the model files to serve: MODEL=FILE.keras
 	$(if $(MODEL),,$(error MODEL is missing: make export MODEL=FILE.keras))
 	$(BIN)/python -m model_export '$(MODEL)' $(ARGS)
 
+bench: $(BENCH_VENV)/$(BENCH_STAMP) ## Measure the service and its peers, about an hour: ARGS='--films FOLDER --keras FILE.keras', all optional
+	$(BENCH_VENV)/bin/python -m benchmarks $(if $(filter gpu,$(HARDWARE)),--device cuda) $(ARGS)
+
 # Stamps: what an environment holds, and since when.
 
 $(CPU_VENV)/.serve: EXTRA := cpu
 $(GPU_VENV)/.serve: EXTRA := gpu
+$(GPU_VENV)/.bench: EXTRA := gpu,bench
 $(DEV): EXTRA := dev
 
 $(CPU_VENV)/.serve $(DEV): | $(CPU_VENV)/.created
-$(GPU_VENV)/.serve: | $(GPU_VENV)/.created
+$(GPU_VENV)/.serve $(GPU_VENV)/.bench: | $(GPU_VENV)/.created
 
-$(CPU_VENV)/.serve $(GPU_VENV)/.serve $(DEV): pyproject.toml constraints.txt
+$(CPU_VENV)/.serve $(GPU_VENV)/.serve $(GPU_VENV)/.bench $(DEV): pyproject.toml constraints.txt
 	$(@D)/bin/python -m pip install --constraint constraints.txt --editable '.[$(EXTRA)]'
 	@touch $@
 

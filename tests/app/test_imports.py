@@ -13,6 +13,7 @@ FOREIGN = (
     "scipy",
     "training",
     "model_export",
+    "benchmarks",
 )
 
 IMPORT_EVERYTHING = """

@@ -63,6 +63,8 @@ def test_help_tells_of_every_target(clone: Path, target: str) -> None:
         (("serve", "HARDWARE=gpu"), ".venv-gpu", "gpu"),
         (("test", "HARDWARE=gpu"), ".venv", "dev"),
         (("lint",), ".venv", "dev"),
+        (("bench", "HARDWARE=cpu"), ".venv", "dev"),
+        (("bench", "HARDWARE=gpu"), ".venv-gpu", "gpu,bench"),
     ],
 )
 def test_a_fresh_clone_installs_one_extra_before_it_runs(

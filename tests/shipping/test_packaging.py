@@ -53,7 +53,16 @@ def image_wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     """Names in the wheel of the repository."""
     context = tmp_path_factory.mktemp("repository")
-    for name in ("pyproject.toml", "README.md", "LICENSE", "app", "training", "model_export", "tests"):
+    for name in (
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        "app",
+        "training",
+        "model_export",
+        "benchmarks",
+        "tests",
+    ):
         _copy(ROOT / name, context / name)
     return _names_in_wheel(context)
 
