@@ -177,22 +177,18 @@ def serve_all(names: Sequence[str], folder: Path, console: Console) -> tuple[lis
     classifiers: dict[str, Classifier] = {}
     not_exported: dict[str, str] = {}
     for name in names:
-        console.print(f"exporting {name}")
         run = folder / name
-        words = [
-            sys.executable,
-            "-m",
-            "model_export",
-            str(run / "model.keras"),
-            "--output",
-            str(run / "served"),
-        ]
-        told = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603
-        if told.returncode:
-            not_exported[name] = " ".join(told.stderr.rpartition("Error:")[2].split())
-            console.print(f"{name} cannot be exported: {not_exported[name]}")
-        else:
-            classifiers[name] = Classifier.open_file(run / "served" / "model.onnx")
+        if not (run / "served" / "MODEL_CARD.md").is_file():  # what the export writes last
+            console.print(f"exporting {name}")
+            words = [str(run / "model.keras"), "--output", str(run / "served")]
+            told = subprocess.run(  # noqa: S603
+                [sys.executable, "-m", "model_export", *words], capture_output=True, text=True, check=False
+            )
+            if told.returncode:
+                not_exported[name] = " ".join(told.stderr.rpartition("Error:")[2].split())
+                console.print(f"{name} cannot be exported: {not_exported[name]}")
+                continue
+        classifiers[name] = Classifier.open_file(run / "served" / "model.onnx")
     taken: dict[str, list[float]] = {name: [] for name in classifiers}
     for _ in range(_ROUNDS):
         for name, classifier in classifiers.items():

@@ -99,7 +99,7 @@ def test_an_answer_that_does_not_come_in_time_is_told_apart() -> None:
         outcome = generate(Closed(2, requests=2), server.url, [REQUEST], 0.2)
         over.set()
     assert outcome.status.tolist() == [TIMED_OUT] * 2
-    assert (outcome.latency >= 0.2).all()
+    assert (outcome.latency > 0.19).all()  # the timer may be a little early
 
 
 def test_the_generator_works_in_a_process_of_its_own_and_tells_its_processor_time() -> None:
