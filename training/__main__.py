@@ -9,17 +9,18 @@ from dataclasses import replace
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
+from rich.text import Text
 
 from training.recipe import Recipe, Stage
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 console = Console(width=None if sys.stdout.isatty() else 120)
 DEFAULT = Recipe()
-DEFAULT_RUN = Path("runs/resnet50")
 DEFAULT_EXPLORATION = Path("runs/exploration")
 DEFAULT_MODELS = Path("models/pneumonia/1")
 DEFAULT_PAGE = Path("docs/report.md")
@@ -69,8 +70,6 @@ def explore(
     seed: Annotated[int, typer.Option(help="As for `fit`.")] = DEFAULT.seed,
 ) -> None:
     """Show what the films hold before training: counts, sizes, intensities, style, duplicates, folds."""
-    from rich.text import Text
-
     from training.exploration_figures import table
     from training.explore import explore as measure
 
@@ -89,13 +88,18 @@ def explore(
 def fit(
     data: Data,
     run: Annotated[
-        Path, typer.Option(help="Folder of the run; an unfinished run there goes on.")
-    ] = DEFAULT_RUN,
-    architecture: Annotated[str, typer.Option(help="Network of the registry.")] = DEFAULT.architecture,
+        Path | None,
+        typer.Option(
+            help="Folder of the run; an unfinished run there goes on. By default runs/ARCHITECTURE."
+        ),
+    ] = None,
+    architecture: Annotated[
+        str, typer.Option(help="Network of the registry; docs/training.md lists them.")
+    ] = DEFAULT.architecture,
     weights: Annotated[str, typer.Option(help="none, imagenet, or a weights file.")] = DEFAULT.weights,
     input_size: Annotated[int, typer.Option(help="Side of the films that the network is for.")] = 224,
     stages: Annotated[
-        str, typer.Option(help="Progressive sizes: SIZExEPOCHS[xBATCH], comma-separated.")
+        str, typer.Option(help="Progressive sizes: SIZExEPOCHS or SIZExEPOCHSxBATCH, comma-separated.")
     ] = _in_words(DEFAULT.stages),
     folds: Annotated[int, typer.Option(help="Number of folds.")] = DEFAULT.folds,
     held_out_fold: Annotated[
@@ -114,9 +118,9 @@ def fit(
     focal_gamma: Annotated[
         float, typer.Option(help="How much the focal loss leaves easy films aside.")
     ] = DEFAULT.focal_gamma,
-    callbacks: Annotated[str, typer.Option(help="Comma-separated; none for none.")] = ",".join(
-        DEFAULT.callbacks
-    ),
+    callbacks: Annotated[
+        str, typer.Option(help="Of early_stopping, reduce_lr_on_plateau, model_checkpoint; or none.")
+    ] = ",".join(DEFAULT.callbacks),
     balance: Annotated[str, typer.Option(help="none, weights, oversample or style.")] = DEFAULT.balance,
     augmentation: Annotated[str, typer.Option(help="none, light, medium or strong.")] = DEFAULT.augmentation,
     aspect: Annotated[
@@ -165,6 +169,7 @@ def fit(
     choices = {name: value for name, value in locals().items() if name in Recipe.model_fields}
     choices["callbacks"] = () if callbacks == "none" else tuple(callbacks.split(","))
     recipe = Recipe(**choices | {"stages": _stages(stages)})
+    run = run or _default_run(recipe)
     films = _load(data)
 
     from training.evaluate import conclude
@@ -207,12 +212,13 @@ def compare(
     ] = DEFAULT_COMPARISON,
     page: Annotated[Path | None, typer.Option(help="Where to write the page in Markdown as well.")] = None,
     pictures: Annotated[
-        Path | None, typer.Option(help="Folder for that page's pictures; beside it if not given.")
+        Path | None,
+        typer.Option(help="Folder for that page's pictures; images/comparison beside it if not given."),
     ] = None,
 ) -> None:
     """Train networks of the registry by one recipe, and judge them side by side; goes on after a kill."""
     from training.architectures import ARCHITECTURES
-    from training.compare import RECIPE
+    from training.compare import RECIPE, check
     from training.compare import compare as run
     from training.comparison_figures import table
     from training.comparison_page import publish, write
@@ -222,7 +228,10 @@ def compare(
     recipe = Recipe.model_validate(
         RECIPE.model_dump() | given | {"stages": shown, "input_size": shown[-1].size}
     )
-    names = architectures.split(",") if architectures else list(ARCHITECTURES)
+    names = [name.strip() for name in architectures.split(",")] if architectures else list(ARCHITECTURES)
+    check(names, recipe)
+    for place in (folder, *((page.parent,) if page else ()), *((pictures,) if pictures else ())):
+        place.mkdir(parents=True, exist_ok=True)
     words = ["python", "-m", "training", "compare", "--data", "DIR"]
     if architectures:
         words += ["--architectures", architectures]
@@ -380,9 +389,13 @@ def _command(recipe: Recipe, run: Path) -> str:
     return _one_command(recipe, run)
 
 
+def _default_run(recipe: Recipe) -> Path:
+    return Path("runs") / recipe.architecture
+
+
 def _one_command(recipe: Recipe, run: Path) -> str:
     words = ["python", "-m", "training", "fit", "--data", "DIR"]
-    if run != DEFAULT_RUN:
+    if run != _default_run(recipe):
         words += ["--run", str(run)]
     for name, value in recipe:
         if value == getattr(DEFAULT, name):
@@ -418,9 +431,26 @@ def main() -> None:
 
     try:
         app()
+    except ValidationError as error:
+        told = "; ".join(_complaint(each) for each in error.errors(include_url=False))
+        _fail(told, error)
+    except OSError as error:
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), error)
     except (DatasetError, ValueError, RuntimeError) as error:
-        Console(stderr=True).print(f"[bold red]Error:[/] {error}", highlight=False)
-        raise SystemExit(2) from error
+        _fail(str(error), error)
+
+
+def _complaint(error: Any) -> str:
+    """What is wrong with an option, by its name and the value that was given."""
+    if not error["loc"]:
+        return str(error["msg"]).removeprefix("Value error, ")
+    option = "--" + str(error["loc"][0]).replace("_", "-")
+    return f"{option} {error['input']}: {error['msg'].removeprefix('Value error, ')}"
+
+
+def _fail(told: str, error: Exception) -> NoReturn:
+    Console(stderr=True).print(Text.assemble(("Error: ", "bold red"), told))
+    raise SystemExit(2) from error
 
 
 if __name__ == "__main__":

@@ -52,11 +52,14 @@ class Architecture:
             ValueError: one is too small, or there are several and the network has one size.
         """
         if min(sizes) < self.smallest:
-            raise ValueError(f"{self.name} takes films from {self.smallest} px on, not {min(sizes)}.")
+            raise ValueError(
+                f"{self.name} takes films from {self.smallest} px on, not {min(sizes)}: give --stages without "
+                "smaller ones, such as --stages 112x10,224x4."
+            )
         if self.flattens and len(sizes) > 1:
             raise ValueError(
-                f"{self.name} flattens its feature maps, so it learns at one size only: give --stages and "
-                f"--input-size the same, such as --stages 112x20 --input-size 112, not {sorted(sizes)}."
+                f"{self.name} flattens its feature maps, so it learns at one size only, not at {sorted(sizes)}: "
+                "give one stage of the network's size, such as --stages 224x10."
             )
 
 
@@ -147,7 +150,7 @@ ARCHITECTURES = {
             "cnn",
             _scale11,
             _cnn,
-            "three plain convolutions, as in the documents",
+            "three plain convolutions",
             32,
             flattens=True,
             published=False,
@@ -156,7 +159,7 @@ ARCHITECTURES = {
             "cnn5",
             _scale11,
             _cnn5,
-            "five plain blocks, as in the documents",
+            "five plain blocks of two convolutions",
             32,
             flattens=True,
             published=False,

@@ -24,8 +24,8 @@ from app.engine.manifest import Estimate
 from training.architectures import ARCHITECTURES, PNEUMONIA, WeightsError, build
 from training.calibrate import describe_threshold, fit_scaling
 from training.comparison import Comparison, Epoch, Judgement, Served, Trained
-from training.dataset import Dataset
-from training.fit import Diverged, fit, partition, predict_logits
+from training.dataset import Dataset, list_digest
+from training.fit import Diverged, RunError, claim, fit, partition, predict_logits
 from training.metrics import Scored, auc_difference, evaluate
 from training.recipe import Recipe, Stage
 from training.restyle import reframe, restyle
@@ -47,16 +47,10 @@ def compare(
 
     Raises:
         ValueError: a name is unknown, or a network takes no films of the recipe's sides.
-        RunError: `folder` holds runs of another recipe.
+        RunError: `folder` holds runs of another recipe, or on other films.
+        WeightsError: none of the networks has the weights asked for.
     """
-    unknown = set(names) - set(ARCHITECTURES)
-    if unknown:
-        raise ValueError(
-            f"There is no architecture {', '.join(sorted(unknown))}; there are {', '.join(ARCHITECTURES)}."
-        )
-    sizes = {recipe.input_size, *(stage.size for stage in recipe.stages)}
-    for name in names:
-        ARCHITECTURES[name].check_sizes(sizes)
+    check(names, recipe)
     networks: list[Trained] = []
     left_out: dict[str, str] = {}
     for number, name in enumerate(names, start=1):
@@ -67,6 +61,8 @@ def compare(
             left_out[name] = str(error)
             console.print(f"{name} is left out: {error}")
         keras.utils.clear_session()
+    if not networks:
+        raise WeightsError("No network could be trained. " + " ".join(left_out.values()))
     console.rule("latency")
     trained = [network.architecture for network in networks if network.judgement]
     served, not_exported = serve_all(trained, folder, console)
@@ -88,13 +84,36 @@ def compare(
     )
 
 
+def check(names: Sequence[str], recipe: Recipe) -> None:
+    """Whether these networks can be trained by `recipe`.
+
+    Raises:
+        ValueError: a name is unknown or twice, or a network takes no films of the recipe's sides.
+    """
+    unknown = [name for name in names if name not in ARCHITECTURES]
+    if unknown:
+        raise ValueError(
+            f"There is no architecture {', '.join(unknown)}; there are {', '.join(ARCHITECTURES)}."
+        )
+    if len(set(names)) < len(names):
+        raise ValueError(f"An architecture is named twice: {', '.join(names)}.")
+    sizes = {recipe.input_size, *(stage.size for stage in recipe.stages)}
+    for name in names:
+        ARCHITECTURES[name].check_sizes(sizes)
+
+
 def train(films: Dataset, recipe: Recipe, folder: Path, console: Console) -> Trained:
     """One network by `recipe`, trained in `folder` and judged on the fold it never saw."""
     run = folder / recipe.architecture
     result = run / "result.json"
+    films_sha256 = list_digest(films.films)
     if result.is_file():
+        claim(run, recipe)
+        done = Trained.model_validate_json(result.read_text())
+        if done.films_sha256 != films_sha256:
+            raise RunError(f"{run} holds a run on other films; name another folder, or remove it.")
         console.print(f"{recipe.architecture} is done.")
-        return Trained.model_validate_json(result.read_text())
+        return done
     try:
         judgement = _judge(fit(films, recipe, run, console), films, recipe)
     except Diverged as error:
@@ -105,6 +124,7 @@ def train(films: Dataset, recipe: Recipe, folder: Path, console: Console) -> Tra
     history = json.loads(told.read_text()) if told.is_file() else []
     trained = Trained(
         architecture=recipe.architecture,
+        films_sha256=films_sha256,
         parameters=network.count_params(),
         gflops=gflops(network),
         seconds=sum(entry["seconds"] for entry in history),
@@ -140,7 +160,7 @@ def _judge(network: keras.Model, films: Dataset, recipe: Recipe) -> Judgement:
         evaluation=evaluate(scored, threshold),
         restyled=restyled,
         reframed=reframed,
-        scores=tuple(np.round(scored.scores, 6).tolist()),
+        scores=tuple(scored.scores.tolist()),
     )
 
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from app.engine.manifest import Estimate, Evaluation
 from training.recipe import Recipe
 
-Outcome = Literal["learnt", "did not learn", "diverged"]
+Outcome = Literal["learnt", "did not learn", "learnt the reverse", "diverged"]
 
 
 class Part(BaseModel):
@@ -43,11 +43,13 @@ class Epoch(Part):
 class Trained(Part):
     """One network: how large it is, how it learnt and what it can do.
 
-    `gflops`: 10⁹ floating-point operations a film, two a multiply-accumulate. `judgement`: None where its loss was
-    no number. `seconds`, `processor_seconds`: of its training, by the clock and over all cores.
+    `films_sha256`: names the data set. `gflops`: 10⁹ floating-point operations a film, two a multiply-accumulate.
+    `judgement`: None where its loss was no number. `seconds`, `processor_seconds`: of its training, by the clock
+    and over all cores.
     """
 
     architecture: str
+    films_sha256: str
     parameters: int
     gflops: float
     seconds: float
@@ -57,10 +59,13 @@ class Trained(Part):
 
     @property
     def outcome(self) -> Outcome:
-        """Whether it learnt: whether the interval of its AUC lies above one half."""
+        """Whether it learnt: whether the interval of its AUC lies above one half, holds it, or lies below."""
         if self.judgement is None:
             return "diverged"
-        return "learnt" if self.judgement.evaluation.auc.low > 0.5 else "did not learn"
+        auc = self.judgement.evaluation.auc
+        if auc.high < 0.5:
+            return "learnt the reverse"
+        return "learnt" if auc.low > 0.5 else "did not learn"
 
 
 class Served(Part):

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 from rich.table import Table
 from sklearn.metrics import precision_recall_curve, roc_curve
 
@@ -33,6 +33,7 @@ PICTURES = {
 """Captions by file name."""
 
 _COLUMNS = 5
+_MARKERS = "osD^v<>Phd"
 
 
 def drawings(found: Comparison) -> dict[str, Draw]:
@@ -106,6 +107,7 @@ def _curves(
             axes.plot(x, y, label=network.architecture, **_style(number))
     for axes in (whole, corner):
         axes.set(xlabel=across, ylabel=up)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
     whole.set(xlim=(0, 1), ylim=(0, 1.01))
     if up == "sensitivity":
         whole.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
@@ -127,36 +129,33 @@ def _accuracy_latency(found: Comparison, path: Path) -> None:
             continue
         time = cost.milliseconds
         colour = _style(number)["color"]
-        axes.errorbar(
+        error = [[accuracy.value - accuracy.low], [accuracy.high - accuracy.value]]
+        axes.errorbar(time, accuracy.value, yerr=error, color=colour, alpha=0.5, linewidth=1)
+        axes.scatter(
             time,
             accuracy.value,
-            yerr=[[accuracy.value - accuracy.low], [accuracy.high - accuracy.value]],
+            s=25 + network.parameters / 2e5,
             color=colour,
-            alpha=0.5,
-            linewidth=1,
-        )
-        axes.scatter(time, accuracy.value, s=20 + network.parameters / 2e5, color=colour, alpha=0.8)
-        axes.annotate(
-            network.architecture,
-            (time, accuracy.value),
-            xytext=(7, 6 if number % 2 else -12),
-            textcoords="offset points",
-            fontsize=8,
+            alpha=0.8,
+            marker=_MARKERS[number % len(_MARKERS)],
+            label=network.architecture,
         )
     axes.set(xscale="log", xlabel=f"milliseconds a film of {found.recipe.input_size} px on the CPU")
     axes.set(ylabel="accuracy")
+    _room(axes, [cost.milliseconds for cost in found.served] or [1.0])
     low, high = axes.get_xlim()
     ticks = [tick for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500) if low <= tick <= high]
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.set_xlim(low, high * 1.5)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), labelspacing=0.8)
     figure.savefig(path)
 
 
 def _confusion_matrices(found: Comparison, path: Path) -> None:
-    rows = -(-len(found.judged) // _COLUMNS)
-    figure = Figure(figsize=(2.1 * _COLUMNS, 2.5 * rows), layout=ConstrainedLayoutEngine(h_pad=0.12))
-    grid = figure.subplots(rows, _COLUMNS, squeeze=False).flat
+    columns = min(_COLUMNS, len(found.judged))
+    rows = -(-len(found.judged) // columns)
+    figure = Figure(figsize=(2.2 * columns, 2.5 * rows), layout=ConstrainedLayoutEngine(h_pad=0.12))
+    grid = figure.subplots(rows, columns, squeeze=False).flat
     for axes in grid:
         axes.axis("off")
     for axes, (network, judgement) in zip(figure.axes, found.judged, strict=False):
@@ -187,7 +186,7 @@ def _confusion_matrix(axes: Axes, name: str, judgement: Judgement) -> None:
                 color="white" if dark else "black",
             )
     names = [label[0] for label in LABELS]
-    axes.set(title=name, xticks=[0, 1], yticks=[0, 1])
+    axes.set(title=name, xticks=[0, 1], yticks=[0, 1], xlabel="called", ylabel="truly")
     axes.set_xticklabels(names)
     axes.set_yticklabels(names)
     axes.title.set_fontsize(9)
@@ -200,7 +199,7 @@ def _learning_curves(found: Comparison, path: Path) -> None:
     for number, network in enumerate(found.networks):
         epochs = [each.epoch for each in network.history]
         style = _style(number)
-        left.plot(epochs, [each.monitor_auc for each in network.history], **style)
+        left.plot(epochs, [each.monitor_auc for each in network.history], marker=".", **style)
         right.plot(
             epochs, [each.monitor_loss for each in network.history], label=network.architecture, **style
         )
@@ -217,3 +216,8 @@ def _style(number: int) -> dict[str, Any]:
     colours = mpl.colormaps["tab10"].colors  # type: ignore[attr-defined]
     dashes = ("-", "--", ":")[number % 3]
     return {"color": colours[number % len(colours)], "linestyle": dashes, "linewidth": 1.4}
+
+
+def _room(axes: Axes, values: list[float]) -> None:
+    """Limits of a logarithmic axis, with room beside the points."""
+    axes.set_xlim(min(values) / 1.4, max(values) * 1.4)

@@ -1,10 +1,11 @@
 """A comparison as a page, in HTML and in Markdown from the same parts."""
 
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from app.engine.manifest import Estimate, Evaluation
 from training import web_page
@@ -47,8 +48,9 @@ def write(found: Comparison, folder: Path) -> None:
 
 def publish(found: Comparison, page: Path, pictures: Path) -> None:
     """The page in Markdown into `page`; its pictures and numbers, without each film's score, into `pictures`."""
-    shutil.rmtree(pictures, ignore_errors=True)
-    pictures.mkdir(parents=True)
+    pictures.mkdir(parents=True, exist_ok=True)
+    for name in PICTURES:
+        (pictures / name).unlink(missing_ok=True)
     for name, draw in drawings(found).items():
         draw(pictures / name)
     numbers = found.model_dump_json(
@@ -81,7 +83,8 @@ def _introduction(found: Comparison) -> list[Part]:
     recipe = found.recipe
     start = "random initialisation" if recipe.weights == "none" else f"`{recipe.weights}` weights"
     sizes = ", then ".join(
-        f"{stage.epochs} epochs at {stage.size} × {stage.size}, {stage.batch_size} films a batch"
+        f"{stage.epochs} epoch{'s' if stage.epochs > 1 else ''} at {stage.size} × {stage.size}, "
+        f"{stage.batch_size} films a batch"
         for stage in recipe.stages
     )
     tuned = f", then {recipe.fine_tune_epochs} of the top {recipe.fine_tune_layers} layers"
@@ -138,21 +141,35 @@ def _shown(found: Comparison) -> list[str]:
     said = []
     if found.judged:
         best, judgement = max(found.judged, key=lambda pair: pair[1].evaluation.auc.value)
+        said.append(f"Highest AUC: `{best.architecture}`, {with_interval(judgement.evaluation.auc)}.")
+    if found.differences:
         said.append(
-            f"Highest AUC: `{best.architecture}`, {with_interval(judgement.evaluation.auc)}. The others "
-            "against it, on the same resamples of the patients: "
+            "The others against it, on the same resamples of the patients: "
             + "; ".join(
                 f"`{name}` {difference.value:+.4f} ({difference.low:+.4f} to {difference.high:+.4f})"
                 for name, difference in sorted(found.differences.items(), key=lambda item: -item[1].value)
             )
             + ". An interval that holds zero does not tell the two apart."
         )
+    share = max(np.mean(found.labels), 1 - np.mean(found.labels)) if found.labels else 1.0
+    for network, judgement in found.judged:
+        accuracy = judgement.evaluation.accuracy
+        if network.outcome == "learnt" and accuracy.low <= share:
+            said.append(
+                f"`{network.architecture}` has hardly learnt: calling every film the same would be right in "
+                f"{share:.3f} of them, and it is in {with_interval(accuracy, 3)}."
+            )
     for network in found.networks:
         if network.outcome == "did not learn":
             said.append(
                 f"`{network.architecture}` did not learn by this recipe: its AUC's interval holds one half. "
                 "That is a result, not a fault of the network: another rate, more epochs or published "
                 "weights may do it."
+            )
+        elif network.outcome == "learnt the reverse":
+            said.append(
+                f"`{network.architecture}` calls normal what is pneumonia more often than not: its AUC's "
+                "interval lies below one half."
             )
         elif network.outcome == "diverged":
             said.append(f"`{network.architecture}` diverged: its loss became no number. It has no figures.")
@@ -249,16 +266,18 @@ def _registry(found: Comparison) -> Rows:
 def _limits(found: Comparison) -> str:
     size = found.recipe.input_size
     return (
-        f"One run of each network, on films of {size} px where the shipped model sees 224, with one "
-        "learning rate and one budget for all: what learns fast looks better than it would with time, and "
+        f"One run of each network, on films of {size} px (the shipped model sees 224), with one learning "
+        "rate and one budget for all: what learns fast looks better than it would with time, and "
         "what needs another rate looks worse. "
         + (
-            "From random initialisation; the documents behind this project begin with ImageNet weights, "
+            "From random initialisation; most published work on these films begins with ImageNet weights, "
             "which the same command takes by `--weights imagenet` wherever they can be downloaded. "
             if found.recipe.weights == "none"
             else ""
         )
-        + "The fold is of the same data set, so that nothing here tells how a network does in another hospital."
+        + "Calibration and threshold are fitted on the fold that they are judged on, so that all but AUC "
+        "and average precision flatter a little, and the best of several networks on one fold is partly "
+        "luck. The fold is of the same data set: nothing here tells how a network does in another hospital."
     )
 
 

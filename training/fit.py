@@ -22,7 +22,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from sklearn.metrics import roc_auc_score
 
 from training import folds
-from training.architectures import ARCHITECTURES, PNEUMONIA, build, freeze_all_but_top
+from training.architectures import ARCHITECTURES, PNEUMONIA, WeightsError, build, freeze_all_but_top
 from training.augmentation import STRENGTHS, Augmentation
 from training.dataset import Dataset
 from training.losses import balanced_class_weights, head_loss, mix, style_weights, targets_of
@@ -120,7 +120,7 @@ def fit(films: Dataset, recipe: Recipe, run: Path, console: Console) -> keras.Mo
         {recipe.input_size, *(stage.size for stage in recipe.stages)}
     )
     _check_held_out(recipe)
-    _claim(run, recipe)
+    new = claim(run, recipe)
     if (run / "model.keras").is_file():
         console.print(f"{run} is complete.")
         return keras.saving.load_model(run / "model.keras", compile=False)
@@ -128,6 +128,10 @@ def fit(films: Dataset, recipe: Recipe, run: Path, console: Console) -> keras.Mo
     keras.mixed_precision.set_global_policy(recipe.precision)
     try:
         network = _train(partition(films, recipe), recipe, run, console)
+    except WeightsError:
+        if new:  # another start may be tried in the same folder
+            (run / "config.json").unlink()
+        raise
     finally:
         keras.mixed_precision.set_global_policy("float32")
     final = build(recipe.architecture, input_size=recipe.input_size, dropout=recipe.dropout)
@@ -392,13 +396,19 @@ def _same_fold(source: Path, theirs: "Recipe | SoftLabels", recipe: Recipe) -> N
         )
 
 
-def _claim(run: Path, recipe: Recipe) -> None:
+def claim(run: Path, recipe: Recipe) -> bool:
+    """Make the folder that of this recipe; whether it is new.
+
+    Raises:
+        RunError: it holds a run of another recipe.
+    """
     run.mkdir(parents=True, exist_ok=True)
     if (run / "config.json").is_file():
         if Recipe.of_run(run) != recipe:
             raise RunError(f"{run} holds a run of another recipe; name another folder, or remove it.")
-    else:
-        recipe.save(run)
+        return False
+    recipe.save(run)
+    return True
 
 
 def _trainer(network: keras.Model, films: Dataset, recipe: Recipe, epoch: Epoch) -> keras.Model:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Positive = Annotated[int, Field(gt=0)]
 Callback = Literal["early_stopping", "reduce_lr_on_plateau", "model_checkpoint"]
@@ -25,12 +25,18 @@ class Stage(BaseModel):
         """From `SIZExEPOCHS` or `SIZExEPOCHSxBATCH`, for example `112x12` or `224x2x16`.
 
         Raises:
-            ValueError: the text is not of that form.
+            ValueError: the text is not of that form, or a number is out of range.
         """
         numbers = text.lower().split("x")
         if len(numbers) not in (2, 3) or not all(number.isdigit() for number in numbers):
             raise ValueError(f"{text!r} is not SIZExEPOCHS or SIZExEPOCHSxBATCH, such as 112x12 or 224x2x16")
-        return cls(**dict(zip(("size", "epochs", "batch_size"), map(int, numbers), strict=False)))
+        try:
+            return cls(**dict(zip(("size", "epochs", "batch_size"), map(int, numbers), strict=False)))
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ValueError(
+                f"--stages {text}: {first['loc'][0]} {first['input']}: {first['msg']}"
+            ) from error
 
 
 class Recipe(BaseModel):
@@ -91,6 +97,12 @@ class Recipe(BaseModel):
     soft_share: Annotated[float, Field(ge=0, le=1)] = 0.5
     averaging: Annotated[float, Field(ge=0, lt=1)] = 0.998
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+
+    @model_validator(mode="after")
+    def _held_out_fold_exists(self) -> Self:
+        if self.held_out_fold >= self.folds:
+            raise ValueError(f"of {self.folds} folds, from 0 on, there is no fold {self.held_out_fold}")
+        return self
 
     def save(self, run: Path) -> None:
         """Write `config.json` into the run's folder."""

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,13 +15,13 @@ import pytest
 from PIL import Image
 from rich.console import Console
 from scipy.stats import spearmanr
-from typer.testing import CliRunner
 
 from app.engine.classifier import Classifier
+from app.engine.manifest import Estimate
 from tests.shipping.repository import ROOT
 from training import compare as comparing
-from training.__main__ import app
-from training.architectures import ARCHITECTURES, Architecture, build
+from training.__main__ import main
+from training.architectures import ARCHITECTURES, Architecture, WeightsError, build
 from training.compare import RECIPE, compare, gflops, serve_all
 from training.comparison import Comparison
 from training.comparison_figures import PICTURES
@@ -59,7 +60,7 @@ def registry() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name, trunk in zip(NAMES, (_flat, _spatial, _stubborn), strict=True):
             network = Architecture(
-                name, _scaled, trunk, f"{name}, of this test", flattens=name == "flat", published=False
+                name, _scaled, trunk, name, flattens=name == "flat", published=name == "spatial"
             )
             patch.setitem(ARCHITECTURES, name, network)
         yield
@@ -186,22 +187,15 @@ def count_steps_of(films: Dataset, folder: Path, steps: list[np.ndarray[Any, Any
     return steps
 
 
-def test_another_recipe_in_the_same_folder_is_refused(
+def test_another_recipe_or_other_films_in_the_same_folder_are_refused(
     found: Comparison, marked: Dataset, folder: Path
 ) -> None:
-    (folder / "spatial" / "result.json").rename(folder / "spatial" / "kept")
-    try:
-        with pytest.raises(RunError, match="another recipe"):
-            compare(
-                marked,
-                ["spatial"],
-                RECIPE_HERE.model_copy(update={"optimizer": "rmsprop"}),
-                folder,
-                QUIET,
-                command="",
-            )
-    finally:
-        (folder / "spatial" / "kept").rename(folder / "spatial" / "result.json")
+    changed = RECIPE_HERE.model_copy(update={"optimizer": "rmsprop"})
+    with pytest.raises(RunError, match="another recipe"):
+        compare(marked, ["spatial"], changed, folder, QUIET, command="")
+    fewer = marked.subset(np.arange(2, len(marked)))
+    with pytest.raises(RunError, match="on other films"):
+        compare(fewer, ["spatial"], RECIPE_HERE, folder, QUIET, command="")
 
 
 def test_one_that_diverges_is_a_result_too(
@@ -226,9 +220,54 @@ def test_one_that_diverges_is_a_result_too(
 
 def test_what_cannot_be_had_is_left_out_and_said(registry: None, marked: Dataset, tmp_path: Path) -> None:
     recipe = RECIPE_HERE.model_copy(update={"weights": "imagenet"})
-    found = compare(marked, ["flat"], recipe, tmp_path, QUIET, command="")
-    assert found.networks == ()
+    found = compare(marked, ["flat", "spatial"], recipe, tmp_path, QUIET, command="")
+    assert [each.architecture for each in found.networks] == ["spatial"]
     assert "`flat` is left out: flat has no ImageNet weights" in as_markdown(found, Path())
+    assert not (tmp_path / "flat" / "config.json").exists()  # so that another start may be tried there
+    with pytest.raises(WeightsError, match="No network could be trained"):
+        compare(marked, ["flat"], recipe, tmp_path, QUIET, command="")
+
+
+def changed_auc(found: Comparison, low: float, high: float) -> Comparison:
+    """The comparison of its network `spatial` alone, with another interval of its AUC."""
+    (network,) = (each for each in found.networks if each.architecture == "spatial")
+    assert network.judgement is not None
+    auc = Estimate(value=(low + high) / 2, low=low, high=high)
+    figures = network.judgement.evaluation.model_copy(update={"auc": auc})
+    judgement = network.judgement.model_copy(update={"evaluation": figures})
+    changed = network.model_copy(update={"judgement": judgement})
+    return found.model_copy(update={"networks": (changed,), "differences": {}})
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "outcome", "said"),
+    [
+        (0.4, 0.6, "did not learn", "did not learn by this recipe"),
+        (0.1, 0.3, "learnt the reverse", "its AUC's interval lies below one half"),
+        (0.8, 0.9, "learnt", "`spatial`, 0.8500 (0.8000–0.9000)"),
+    ],
+)
+def test_the_page_says_what_the_interval_says(
+    found: Comparison, low: float, high: float, outcome: str, said: str
+) -> None:
+    told = changed_auc(found, low, high)
+    assert told.networks[0].outcome == outcome
+    text = as_markdown(told, Path())
+    assert said in text
+    assert "The others against it" not in text
+
+
+def test_one_that_calls_every_film_the_same_is_told_apart(found: Comparison) -> None:
+    told = changed_auc(found, 0.6, 0.7)
+    judgement = told.networks[0].judgement
+    assert judgement is not None
+    poor = judgement.evaluation.model_copy(update={"accuracy": Estimate(value=0.5, low=0.4, high=0.6)})
+    network = told.networks[0].model_copy(
+        update={"judgement": judgement.model_copy(update={"evaluation": poor})}
+    )
+    assert "`spatial` has hardly learnt" in as_markdown(
+        told.model_copy(update={"networks": (network,)}), Path()
+    )
 
 
 @pytest.mark.parametrize(
@@ -297,7 +336,11 @@ def test_the_page_shows_every_network_and_picture_and_needs_no_other_host(
 def test_the_published_page_has_the_registrys_names_first_and_no_films_score(
     found: Comparison, tmp_path: Path
 ) -> None:
-    publish(found, tmp_path / "docs" / "comparison.md", tmp_path / "docs" / "images" / "comparison")
+    pictures_folder = tmp_path / "docs" / "images" / "comparison"
+    pictures_folder.mkdir(parents=True)
+    (pictures_folder / "thesis.txt").write_text("ten years of work")
+    publish(found, tmp_path / "docs" / "comparison.md", pictures_folder)
+    assert (pictures_folder / "thesis.txt").is_file()
     text = (tmp_path / "docs" / "comparison.md").read_text()
     table = text.partition("## Figures")[2].partition("## ")[0]
     rows = [line for line in table.splitlines() if line.startswith("| `")]
@@ -331,10 +374,40 @@ def test_make_compare_compares_networks_of_the_registry(data: Path, tmp_path: Pa
     assert str(data) not in text
 
 
-def test_the_command_tells_what_it_cannot_do(data: Path, tmp_path: Path) -> None:
-    words = ["compare", "--data", str(data), "--architectures", "cnn", "--stages", "16x1"]
-    told = CliRunner().invoke(app, [*words, "--folder", str(tmp_path)])
-    assert told.exit_code != 0
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ("compare", "--architectures", "cnn", "--stages", "16x1"),
+            "--stages 16x1: size 16: Input should be greater than or equal to 32",
+        ),
+        (("compare", "--architectures", "cnn, cnn"), "named twice"),
+        (("compare", "--architectures", "resnet51"), "There is no architecture resnet51"),
+        (("compare", "--held-out-fold", "7"), "of 5 folds, from 0 on, there is no fold 7"),
+        (("compare", "--folder", "/proc/nope"), "/proc/nope"),
+        (("fit", "--loss", "focl"), "--loss focl: Input should be 'binary_crossentropy' or 'focal'"),
+        (
+            ("fit", "--callbacks", "early_stoping"),
+            "--callbacks early_stoping: Input should be 'early_stopping'",
+        ),
+        (("fit", "--architecture", "cnn", "--run", "[/x]"), "one size only"),
+    ],
+)
+def test_the_command_tells_what_it_cannot_do_before_any_training(
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["training", *words, "--data", str(data)])
+    monkeypatch.setattr(keras.Model, "train_on_batch", None)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert said in " ".join(capsys.readouterr().err.split())
 
 
 def test_the_default_recipe_is_a_recipe() -> None:
