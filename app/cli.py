@@ -2,13 +2,13 @@
 
 import logging
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import NoReturn
 
 import numpy as np
 import typer
 
 from app import __version__, settings
-from app.engine.batcher import batch_sizes
 from app.engine.classifier import Classifier
 from app.engine.cores import usable_cores
 from app.engine.errors import DeviceFailed, EngineError
@@ -54,7 +54,7 @@ def check(
     chosen = _settings()
     logs.configure("error")
     classifier = _classifier(chosen)
-    max_batch = build_service(chosen, classifier, Metrics()).max_batch
+    sizes = build_service(chosen, classifier, Metrics()).batcher.sizes
     manifest = classifier.manifest
     override = " (overrides the model's own)" if classifier.threshold_overridden else ""
     typer.echo(f"pneumoscope  {__version__}")
@@ -65,13 +65,11 @@ def check(
     typer.echo(f"precision    {classifier.precision}")
     typer.echo(f"provider     {classifier.provider.name}: {classifier.provider.reason}")
     typer.echo(f"cores        {usable_cores()}")
-    for films in batch_sizes(max_batch):
-        try:
-            milliseconds = _median_milliseconds(classifier, films, runs)
-        except DeviceFailed as error:
-            typer.echo(f"batch of {films:<4}{error}")
-            continue
-        typer.echo(f"batch of {films:<4}{milliseconds:8.1f} ms  {1000 * films / milliseconds:8.1f} films/s")
+    if classifier.lanes > 1:
+        typer.echo(f"lanes        {classifier.lanes} runs side by side; a film that is alone gets all cores")
+        typer.echo(f"a film alone{_speed(classifier, 1, runs, alone=True)}")
+    for films in sizes:
+        typer.echo(f"batch of {films:<3}{_speed(classifier, films, runs, alone=classifier.lanes == 1)}")
 
 
 def main() -> None:
@@ -98,13 +96,27 @@ def _refuse(error: Exception, code: int) -> NoReturn:
     raise typer.Exit(code)
 
 
-def _median_milliseconds(classifier: Classifier, films: int, runs: int) -> float:
+def _speed(classifier: Classifier, films: int, runs: int, *, alone: bool) -> str:
+    """The median milliseconds of a run with so many films, and the films a second of all lanes together."""
     size = classifier.input_size
     pixels = np.random.default_rng(0).integers(0, 256, (films, size, size), np.uint8)
-    classifier.run(pixels)
-    seconds = []
-    for _ in range(runs):
-        started = time.perf_counter()
-        classifier.run(pixels)
-        seconds.append(time.perf_counter() - started)
-    return 1000 * float(np.median(seconds))
+    run = classifier.run if alone else classifier.run_beside
+    lanes = 1 if alone else classifier.lanes
+
+    def lane() -> list[float]:
+        seconds = []
+        for _ in range(runs):
+            started = time.perf_counter()
+            run(pixels)
+            seconds.append(time.perf_counter() - started)
+        return seconds
+
+    try:
+        run(pixels)
+        with ThreadPoolExecutor(lanes) as pool:
+            began = time.perf_counter()
+            taken = [future.result() for future in [pool.submit(lane) for _ in range(lanes)]]
+            passed = time.perf_counter() - began
+    except DeviceFailed as error:
+        return f"  {error}"
+    return f"{1000 * float(np.median(taken)):8.1f} ms  {lanes * runs * films / passed:8.1f} films/s"

@@ -24,6 +24,9 @@ DESCRIPTION = (
     "for sensitivity, and where the evidence lies. For research; a reader decides."
 )
 
+MOST_LANES = 16
+"""By default no more runs go side by side than this, since each needs memory of its own."""
+
 LAST_BATCH_SECONDS = 2.0
 """How long the device may take for the batch that it is at when everything else has ended."""
 
@@ -38,6 +41,7 @@ def open_classifier(settings: Settings) -> Classifier:
         expected_sha256=settings.model_sha256,
         cuda_device_id=settings.cuda_device_id,
         cuda_memory_mb=settings.cuda_memory_mb,
+        lanes=min(usable_cores(), MOST_LANES) if settings.lanes == "auto" else settings.lanes,
     )
 
 
@@ -86,7 +90,7 @@ def create_app(settings: Settings, classifier: Classifier | None = None) -> Fast
 def build_service(settings: Settings, classifier: Classifier, metrics: Metrics) -> Service:
     """What the application owns; the batcher is not started yet."""
     on_cuda = classifier.provider.name == "cuda"
-    max_batch = (32 if on_cuda else 4) if settings.max_batch == "auto" else settings.max_batch
+    max_batch = (32 if on_cuda else 2) if settings.max_batch == "auto" else settings.max_batch
     wait_ms = (2.0 if on_cuda else 0.0) if settings.batch_wait_ms == "auto" else settings.batch_wait_ms
     workers = usable_cores() if settings.decode_workers == "auto" else settings.decode_workers
 
@@ -122,5 +126,4 @@ def build_service(settings: Settings, classifier: Classifier, metrics: Metrics) 
         decoders=decoders,
         metrics=metrics,
         admission=Admission(settings.max_queue, max_wait_seconds=settings.max_wait_s, expected_wait=wait),
-        max_batch=max_batch,
     )

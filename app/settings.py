@@ -80,7 +80,11 @@ class Settings(BaseSettings):
     )
 
     max_batch: Batch | Literal["auto"] = Field(
-        "auto", description="Most films in one run of the model; auto is 4 on the CPU and 32 on CUDA."
+        "auto", description="Most films in one run of the model; auto is 2 on the CPU and 32 on CUDA."
+    )
+    lanes: Workers | Literal["auto"] = Field(
+        "auto",
+        description="Runs of the model side by side on the CPU, which share its cores; auto is one a core, 16 at most.",
     )
     batch_wait_ms: Milliseconds | Literal["auto"] = Field(
         "auto", description="How long a film waits for company, in ms; auto is 0 on the CPU and 2 on CUDA."

@@ -221,7 +221,7 @@ async def _infer(service: Service, body: bytes, json_length: str | None, encodin
 async def _answers(service: Service, films: tensors.Pixels, exposures: list[Exposure]) -> list[Answer]:
     """All answers, in order; the first failure ends the others and is raised."""
     owner = object()
-    turns = asyncio.Semaphore(service.max_batch)
+    turns = asyncio.Semaphore(service.batcher.room)
 
     async def one(film: tensors.Pixels, exposure: Exposure) -> Answer:
         async with turns:

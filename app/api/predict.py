@@ -53,8 +53,8 @@ async def predict_batch(
     root_path: str = request.scope.get("root_path", "")
     identifier = logs.request_id.get() or ""
     owner = object()
-    # Never more of one request's films under way than fill a batch, so that others' films find room.
-    turns = asyncio.Semaphore(service.max_batch)
+    # Never more of one request's films under way than fill the device, so that others' films find room.
+    turns = asyncio.Semaphore(service.batcher.room)
 
     async def one(place: int, film: bytes) -> Prediction | Problem:
         async with turns:

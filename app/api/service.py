@@ -22,7 +22,6 @@ class Service:
     decoders: DecodingPool
     metrics: Metrics
     admission: Admission
-    max_batch: int
     draining: bool = field(default=False)
 
     @property

@@ -1,9 +1,10 @@
-"""One dispatcher thread between the requests and the device.
+"""A queue and one dispatcher thread a lane between the requests and the device.
 
-Films wait in a bounded queue, in which requests take turns. The thread takes the next ones, waits a moment for
-company, pads the batch to one of a few sizes that were all run before readiness (a first run of a new shape is
-slow), and runs the session once. How long each size takes is kept, so that the wait of a film that comes now can
-be told.
+Films wait in a bounded queue, in which requests take turns. A lane's thread takes the next ones, waits a moment
+for company, pads the batch to one of a few sizes that were all run before readiness (a first run of a new shape
+is slow), and runs the session once. A GPU has one lane. A CPU has one a core, since runs side by side on a core
+each get more out of it than one run spread over all (docs/performance.md); a film that is alone gets all cores.
+How long each size takes is kept, so that the wait of a film that comes now can be told.
 """
 
 import asyncio
@@ -54,6 +55,19 @@ class _Waiting:
     since: float
 
 
+class _Lane:
+    """One dispatcher thread, the films that it is at, and when it will be through with them."""
+
+    def __init__(self, work: Callable[["_Lane"], None], name: str) -> None:
+        self.running: list[_Waiting] = []
+        self.alone = False
+        self.free_at = 0.0
+        self.thread = threading.Thread(target=work, args=(self,), name=name, daemon=True)
+
+    def busy_seconds(self, now: float) -> float:
+        return max(0.0, self.free_at - now)
+
+
 def batch_sizes(max_batch: int) -> tuple[int, ...]:
     """The sizes that batches are padded to: powers of two below `max_batch`, and `max_batch` itself."""
     powers = [2**power for power in range(max_batch.bit_length()) if 2**power < max_batch]
@@ -84,7 +98,7 @@ class Batcher:
             max_batch: most films in one run of the session.
             max_queue: most films that wait; one more is a `QueueFull`.
             wait_seconds: how long the oldest film waits for company.
-            on_batch: called from the dispatcher thread after each batch.
+            on_batch: called from a dispatcher thread after each batch.
         """
         self._classifier = classifier
         self._max_queue = max_queue
@@ -92,13 +106,12 @@ class Batcher:
         self._on_batch = on_batch
         self._sizes = batch_sizes(max_batch)
         self._queue: Turns[_Waiting] = Turns()
-        self._running: list[_Waiting] = []
         self._changed = threading.Condition()
         self._stopping = False
         self._warm = threading.Event()
         self._size_seconds: dict[int, float] = {}
-        self._free_at = 0.0
-        self._thread = threading.Thread(target=self._dispatch, name="dispatcher", daemon=True)
+        self._alone_seconds = 0.0
+        self._lanes = [_Lane(self._dispatch, f"dispatcher-{number}") for number in range(classifier.lanes)]
 
     @property
     def ready(self) -> bool:
@@ -110,22 +123,36 @@ class Batcher:
         """How many films wait."""
         return len(self._queue)
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The sizes that batches are padded to."""
+        return self._sizes
+
+    @property
+    def room(self) -> int:
+        """How many films can be on the device at the same time."""
+        return self._sizes[-1] * len(self._lanes)
+
     def start(self) -> None:
-        """Start the dispatcher thread, which first warms every batch size."""
-        self._thread.start()
+        """Start the dispatcher threads, the first of which first warms every batch size."""
+        for lane in self._lanes:
+            lane.thread.start()
 
     def stop(self, timeout: float | None = None) -> None:
-        """Finish the films that wait, then end the thread; blocks for at most `timeout` seconds.
+        """Finish the films that wait, then end the threads; blocks for at most `timeout` seconds.
 
         Films that are not finished by then get `Stopped`.
         """
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-        if self._thread.is_alive():
-            self._thread.join(timeout)
+        until = None if timeout is None else time.perf_counter() + timeout
+        for lane in self._lanes:
+            if lane.thread.is_alive():
+                lane.thread.join(None if until is None else max(0.0, until - time.perf_counter()))
         with self._changed:
-            left = [*self._running, *(self._queue.take() for _ in range(len(self._queue)))]
+            left = [film for lane in self._lanes for film in lane.running]
+            left += [self._queue.take() for _ in range(len(self._queue))]
         _deliver([(waiting, Stopped("The service stopped before it came to this film.")) for waiting in left])
 
     async def submit(self, pixels: Pixels, *, owner: Hashable | None = None) -> Answer:
@@ -152,7 +179,8 @@ class Batcher:
             if len(self._queue) >= self._max_queue:
                 raise QueueFull(retry_after(self.expected_wait()))
             self._queue.add(owner, waiting)
-            self._changed.notify()
+            # A lane that waits for company must not swallow the call that would wake an idle one.
+            self._changed.notify(len(self._lanes) if self._wait_seconds else 1)
         try:
             return await waiting.answer
         except asyncio.CancelledError:
@@ -166,13 +194,17 @@ class Batcher:
         Args:
             coming: films that will be submitted before it.
         """
-        return max(0.0, self._free_at - time.perf_counter()) + self._seconds_of(len(self._queue) + coming)
+        ahead, now = len(self._queue) + coming, time.perf_counter()
+        busy = [lane.busy_seconds(now) for lane in self._lanes]
+        if not ahead:
+            return min(busy)
+        return (sum(busy) + self._seconds_of(ahead)) / len(self._lanes)
 
     def _padded(self, films: int) -> int:
         return next(size for size in self._sizes if size >= films)
 
     def _seconds_of(self, films: int) -> float:
-        """Seconds for so many films, in batches of whatever size has been the quickest for them lately.
+        """Seconds of one lane for so many films, in batches of whatever size has been the quickest for them lately.
 
         Were it the largest size alone, one slow run of it could make every wait look too long, so that no such
         batch would come together again to correct it.
@@ -186,12 +218,13 @@ class Batcher:
             default=0.0,
         )
 
-    def _dispatch(self) -> None:
-        while not self._stopping and not self._warm_up():
-            with self._changed:
-                self._changed.wait_for(lambda: self._stopping, _WARM_AGAIN_SECONDS)
-        while self._gather():
-            self._answer(self._running)
+    def _dispatch(self, lane: _Lane) -> None:
+        if lane is self._lanes[0]:
+            while not self._stopping and not self._warm_up():
+                with self._changed:
+                    self._changed.wait_for(lambda: self._stopping, _WARM_AGAIN_SECONDS)
+        while self._gather(lane):
+            self._answer(lane)
 
     def _warm_up(self) -> bool:
         side = self._classifier.input_size
@@ -201,8 +234,11 @@ class Batcher:
                 return False
             black = np.zeros((films, side, side), np.uint8)
             try:
-                self._classifier.run(black)  # the first run of a shape is slow
-                self._classify(list(black))  # and this one is timed
+                self._run(black, alone=False)  # the first run of a shape is slow
+                self._classify(list(black), alone=False)  # and this one is timed
+                if films == 1 and len(self._lanes) > 1:
+                    self._run(black, alone=True)
+                    self._classify(list(black), alone=True)
             except OutOfDeviceMemory as error:
                 if not self._shrink(films):
                     return self._not_warm(error)
@@ -217,11 +253,11 @@ class Batcher:
         log.error("the model cannot be warmed, trying again in %.0f s: %s", _WARM_AGAIN_SECONDS, error)
         return False
 
-    def _gather(self) -> bool:
-        """Take the next batch off the queue; False once stopped and drained."""
+    def _gather(self, lane: _Lane) -> bool:
+        """Take the lane's next batch off the queue; False once stopped and drained."""
         with self._changed:
-            self._running = []
-            self._free_at = 0.0
+            lane.running = []
+            lane.free_at = 0.0
             while True:
                 self._changed.wait_for(lambda: self._queue or self._stopping)
                 if not self._queue:
@@ -234,14 +270,31 @@ class Batcher:
                     )
                 # Those who waited may have gone meanwhile.
                 if self._queue:
-                    films = min(self._sizes[-1], len(self._queue))
-                    self._running = [self._queue.take() for _ in range(films)]
-                    self._free_at = time.perf_counter() + self._seconds_of(films)
+                    films = self._share()
+                    lane.running = [self._queue.take() for _ in range(films)]
+                    lane.alone = self._alone(lane)
+                    seconds = self._alone_seconds if lane.alone else self._seconds_of(films)
+                    lane.free_at = time.perf_counter() + seconds
                     return True
 
-    def _answer(self, batch: list[_Waiting]) -> None:
+    def _share(self) -> int:
+        """How many films a lane takes: no more than leave some for each lane that has none."""
+        idle = sum(not lane.running for lane in self._lanes)
+        return min(self._sizes[-1], math.ceil(len(self._queue) / idle))
+
+    def _alone(self, lane: _Lane) -> bool:
+        """Whether the lane's one film has all cores for itself, as far as can be seen."""
+        return (
+            len(self._lanes) > 1
+            and len(lane.running) == 1
+            and not self._queue
+            and not any(other.running for other in self._lanes if other is not lane)
+        )
+
+    def _answer(self, lane: _Lane) -> None:
+        batch = lane.running
         started = time.perf_counter()
-        outcomes = self._outcomes([waiting.pixels for waiting in batch])
+        outcomes = self._outcomes([waiting.pixels for waiting in batch], alone=lane.alone)
         seconds = time.perf_counter() - started
         self._on_batch(BatchRun(films=len(batch), seconds=seconds))
         _deliver(
@@ -253,12 +306,12 @@ class Batcher:
             ]
         )
 
-    def _outcomes(self, films: Sequence[Pixels]) -> list[Outputs | DeviceFailed]:
+    def _outcomes(self, films: Sequence[Pixels], *, alone: bool = False) -> list[Outputs | DeviceFailed]:
         """What becomes of each film. Where a run fails its halves run again, so that one bad film fails alone."""
         if len(films) > self._sizes[-1]:
             return self._in_halves(films)
         try:
-            outputs = self._classify(films)
+            outputs = self._classify(films, alone=alone)
         except OutOfDeviceMemory as error:
             self._shrink(self._padded(len(films)))
             failure: DeviceFailed = error
@@ -277,19 +330,26 @@ class Batcher:
         half = len(films) // 2
         return self._outcomes(films[:half]) + self._outcomes(films[half:])
 
-    def _classify(self, films: Sequence[Pixels]) -> Outputs:
+    def _classify(self, films: Sequence[Pixels], *, alone: bool) -> Outputs:
         """One run of the session, padded with black films, its time noted."""
         size = self._padded(len(films))
         pixels = np.empty((size, *films[0].shape), np.uint8)
         np.stack(films, out=pixels[: len(films)])
         pixels[len(films) :] = 0
         started = time.perf_counter()
-        outputs = self._classifier.run(pixels)
+        outputs = self._run(pixels, alone=alone)
         seconds = time.perf_counter() - started
-        known = self._size_seconds.get(size, seconds)
-        smoothed = known + _SMOOTHING * (seconds - known)
-        self._size_seconds = {**self._size_seconds, size: smoothed}  # anew: other threads go through it
+        if alone:
+            self._alone_seconds = _smoothed(self._alone_seconds or seconds, seconds)
+        else:
+            smoothed = _smoothed(self._size_seconds.get(size, seconds), seconds)
+            self._size_seconds = {**self._size_seconds, size: smoothed}  # anew: other threads go through it
         return outputs
+
+    def _run(self, pixels: Pixels, *, alone: bool) -> Outputs:
+        if alone or len(self._lanes) == 1:
+            return self._classifier.run(pixels)
+        return self._classifier.run_beside(pixels)
 
     def _shrink(self, size: int) -> bool:
         """Use only batches smaller than `size` from now on; False where there are none."""
@@ -301,6 +361,10 @@ class Batcher:
                 known: taken for known, taken in self._size_seconds.items() if known in smaller
             }
         return bool(smaller)
+
+
+def _smoothed(known: float, seconds: float) -> float:
+    return known + _SMOOTHING * (seconds - known)
 
 
 def _deliver(outcomes: Sequence[tuple[_Waiting, Answer | EngineError]]) -> None:

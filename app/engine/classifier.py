@@ -24,6 +24,7 @@ from app.engine.model_file import (
 from app.engine.providers import (
     Device,
     Provider,
+    Runner,
     choose_provider,
     first_line,
     is_out_of_memory,
@@ -81,9 +82,24 @@ class Classifier:
     """One model on one device. `run` is safe to call from one thread at a time, `finding` from any."""
 
     def __init__(
-        self, session: Any, file: ModelFile, provider: Provider, *, threshold: float | None = None
+        self,
+        session: Any,
+        file: ModelFile,
+        provider: Provider,
+        *,
+        threshold: float | None = None,
+        beside: Any = None,
+        lanes: int = 1,
     ) -> None:
         """Check a session against the contract; `open` and `open_file` are the usual ways in.
+
+        Args:
+            session: an `onnxruntime.InferenceSession`.
+            file: what it was opened from.
+            provider: where it runs.
+            threshold: overrides the manifest's.
+            beside: a second session of the same file, for `lanes` runs at the same time.
+            lanes: how many threads may call `run_beside` at the same time.
 
         Raises:
             ModelFileError: its manifest or its tensors are not what the contract asks.
@@ -100,6 +116,8 @@ class Classifier:
         }
         """What each output has for one film: its shape without the films, -1 where the model does not tell."""
         self._answer = runner(session, self.output_names, provider)
+        self._answer_beside = runner(beside or session, self.output_names, provider)
+        self.lanes = lanes
         self.sha256 = file.sha256
         self.provider = provider
         self.threshold = self.manifest.threshold.value if threshold is None else threshold
@@ -117,6 +135,7 @@ class Classifier:
         cuda_device_id: int = 0,
         cuda_memory_mb: int | None = None,
         threads: int | None = None,
+        lanes: int = 1,
     ) -> Self:
         """Open the file in `folder` that suits the device and the precision.
 
@@ -129,6 +148,7 @@ class Classifier:
             cuda_device_id: which of several CUDA devices.
             cuda_memory_mb: most memory to take of it, in MiB; None sets no limit.
             threads: threads of one operator on the CPU; by default the cores that this process may use.
+            lanes: how many runs go side by side on the CPU, each with its share of the threads; on CUDA one does.
 
         Raises:
             ModelFileError: the file is missing, damaged, or not what the contract asks.
@@ -139,7 +159,7 @@ class Classifier:
             path = choose_file(folder, precision, provider.name)
             file = read_file(path, expected_sha256)
             try:
-                return cls._on(file, provider, threshold, threads)
+                return cls._on(file, provider, threshold, threads, lanes)
             except DeviceMissing as error:
                 if device == "cuda":
                     raise
@@ -154,19 +174,30 @@ class Classifier:
         device: Device = "cpu",
         threshold: float | None = None,
         threads: int | None = None,
+        lanes: int = 1,
     ) -> Self:
         """Open one ONNX file by its path, by default on the CPU. Raises as `open` does."""
         if not path.is_file():
             raise ModelFileError(f"The model file {path} does not exist.")
-        return cls._on(read_file(path), choose_provider(device), threshold, threads)
+        return cls._on(read_file(path), choose_provider(device), threshold, threads, lanes)
 
     @classmethod
-    def _on(cls, file: ModelFile, provider: Provider, threshold: float | None, threads: int | None) -> Self:
+    def _on(
+        cls,
+        file: ModelFile,
+        provider: Provider,
+        threshold: float | None,
+        threads: int | None,
+        lanes: int,
+    ) -> Self:
+        threads = threads or usable_cores()
+        lanes = 1 if provider.name == "cuda" else lanes
         try:
-            session = open_session(file.content, provider, threads=threads or usable_cores())
+            session = open_session(file.content, provider, threads=threads)
+            beside = open_session(file.content, provider, threads=max(1, threads // lanes)) if lanes > 1 else None
         except ModelFileError as error:
             raise _refused(file.path, error) from error
-        return cls(session, file, provider, threshold=threshold)
+        return cls(session, file, provider, threshold=threshold, beside=beside, lanes=lanes)
 
     @property
     def input_size(self) -> int:
@@ -193,8 +224,15 @@ class Classifier:
             OutOfDeviceMemory: so many films at once do not fit.
             DeviceFailed: the device raised, or answered in another shape.
         """
+        return self._run(self._answer, pixels)
+
+    def run_beside(self, pixels: npt.NDArray[np.uint8]) -> Outputs:
+        """As `run`, on one lane's share of the cores; safe to call from `lanes` threads at the same time."""
+        return self._run(self._answer_beside, pixels)
+
+    def _run(self, answer: Runner, pixels: npt.NDArray[np.uint8]) -> Outputs:
         try:
-            answers = self._answer(pixels)
+            answers = answer(pixels)
         except Exception as error:  # onnxruntime's exceptions have no class of their own in common
             kind = OutOfDeviceMemory if is_out_of_memory(error) else DeviceFailed
             raise kind(f"The {self.provider.name} device failed: {first_line(error)}") from error
