@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from app import __version__
 from app.api import explain, health, model, observation, open_inference, pages, predict, problems, reference
-from app.api.admission import Admission
+from app.api.admission import Admission, AdmissionGate
 from app.api.decoding import DecodingPool
 from app.api.limits import BodyLimit, HostLimit
 from app.api.requests import RequestRecorder
@@ -26,6 +26,9 @@ DESCRIPTION = (
 
 MOST_LANES = 16
 """By default no more runs go side by side than this, since each needs memory of its own."""
+
+MAX_WAIT_FILMS, LEAST_MAX_WAIT_SECONDS = 15, 0.25
+"""By default a film waits no longer than so many take, or so long: about the wait at nine tenths of capacity."""
 
 LAST_BATCH_SECONDS = 2.0
 """How long the device may take for the batch that it is at when everything else has ended."""
@@ -78,6 +81,7 @@ def create_app(settings: Settings, classifier: Classifier | None = None) -> Fast
     app.add_middleware(
         BodyLimit, max_bytes=settings.max_upload_bytes, timeout_seconds=settings.upload_timeout_s
     )
+    app.add_middleware(AdmissionGate, max_bytes=settings.max_upload_bytes)
     app.add_middleware(HostLimit, hosts=settings.trusted_hosts)
     app.add_middleware(RequestRecorder, metrics=metrics)
     problems.install(app, metrics)
@@ -109,6 +113,12 @@ def build_service(settings: Settings, classifier: Classifier, metrics: Metrics) 
     def wait() -> float:
         return expected_wait(decoders, batcher)
 
+    def max_wait() -> float:
+        if settings.max_wait_s != "auto":
+            return settings.max_wait_s
+        return max(LEAST_MAX_WAIT_SECONDS, MAX_WAIT_FILMS * batcher.film_seconds)
+
+    admission = Admission(settings.max_queue, max_wait=max_wait, expected_wait=wait)
     metrics.watch_queue(lambda: batcher.depth, wait)
     metrics.model.info(
         {
@@ -125,5 +135,5 @@ def build_service(settings: Settings, classifier: Classifier, metrics: Metrics) 
         batcher=batcher,
         decoders=decoders,
         metrics=metrics,
-        admission=Admission(settings.max_queue, max_wait_seconds=settings.max_wait_s, expected_wait=wait),
+        admission=admission,
     )

@@ -1,10 +1,12 @@
 """One process, one event loop, one listener; and how it stops without dropping what it accepted."""
 
+import gc
 import logging
 import time
 from types import FrameType
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.api.service import Service
 from app.engine.classifier import Classifier
@@ -12,6 +14,18 @@ from app.main import create_app
 from app.settings import Settings
 
 log = logging.getLogger(__name__)
+
+
+class Connection(HttpToolsProtocol):
+    """A connection that is closed if it is idle, also where the answer was there before the whole request."""
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has come; what belongs to a request that has been answered is dropped."""
+        super().data_received(data)
+        if self.cycle is not None and self.cycle.response_complete and not self.transport.is_closing():
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
 
 class DrainingServer(uvicorn.Server):
@@ -65,6 +79,9 @@ class DrainingServer(uvicorn.Server):
     async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
         """Start listening, and say where."""
         await super().startup(sockets=sockets)  # type: ignore[arg-type]
+        # What has been imported stays: the collector need not look through it again and again.
+        gc.collect()
+        gc.freeze()
         if self.started:
             for server in self.servers:
                 for listener in server.sockets:
@@ -79,6 +96,7 @@ def build_server(settings: Settings, classifier: Classifier | None = None) -> Dr
         host=settings.host,
         port=settings.port,
         root_path=settings.root_path,
+        http=Connection,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -29,6 +29,7 @@ CommaSeparated = BeforeValidator(_split)
 AnyCase = BeforeValidator(_lower)
 Batch = Annotated[int, Field(ge=1, le=1024)]
 Milliseconds = Annotated[float, Field(ge=0, le=1000)]
+Wait = Annotated[float, Field(gt=0, le=3600)]
 Workers = Annotated[int, Field(ge=1, le=256)]
 
 
@@ -84,7 +85,7 @@ class Settings(BaseSettings):
     )
     lanes: Workers | Literal["auto"] = Field(
         "auto",
-        description="Runs of the model side by side on the CPU, which share its cores; auto is one a core, 16 at most.",
+        description="Runs of the model side by side on the CPU, sharing its cores; auto is one a core, 16 most.",
     )
     batch_wait_ms: Milliseconds | Literal["auto"] = Field(
         "auto", description="How long a film waits for company, in ms; auto is 0 on the CPU and 2 on CUDA."
@@ -92,8 +93,9 @@ class Settings(BaseSettings):
     max_queue: int = Field(
         64, ge=1, le=100_000, description="Most films waiting and most uploads at once; further ones get 429."
     )
-    max_wait_s: float = Field(
-        1.0, gt=0, le=3600, description="Longest expected wait for the device in s; beyond it films get 429."
+    max_wait_s: Wait | Literal["auto"] = Field(
+        "auto",
+        description="Longest expected wait for the device in s, else 429; auto is 15 films' time, at least 0.25.",
     )
     max_upload_mb: float = Field(20, gt=0, le=4096, description="Largest request body, in MiB.")
     max_pixels: int = Field(

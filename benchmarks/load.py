@@ -7,7 +7,6 @@ request when it has its answer; what it shows is capacity, and latency at that c
 """
 
 import asyncio
-import io
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,8 +14,10 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
+from typing import cast
+from urllib.parse import urlsplit
 
-import aiohttp
+import httptools
 import numpy as np
 import numpy.typing as npt
 import uvloop
@@ -117,26 +118,111 @@ class _Recorder:
         )
 
 
-class _Client:
-    """Sends the requests in turn, over as many connections as it takes."""
+class _Connection(asyncio.Protocol):
+    """One connection that carries one request at a time; what comes back is parsed and thrown away."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, requests: Sequence[Request]) -> None:
-        self._session = session
-        self._url = url
-        self._requests = itertools.cycle(requests)
+    def __init__(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self._answer: asyncio.Future[int] | None = None
+        self.transport: asyncio.Transport | None = None
+        self.idle_since = 0.0
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the next request can be sent on it."""
+        return (
+            self.transport is not None
+            and not self.transport.is_closing()
+            and time.monotonic() - self.idle_since < KEEP_ALIVE_SECONDS
+        )
+
+    async def send(self, message: bytes) -> int:
+        """The status of the answer, `NO_ANSWER` if the connection breaks before its end."""
+        self._answer = asyncio.get_running_loop().create_future()
+        if self.transport is None:
+            return NO_ANSWER
+        self.transport.write(message)
+        return await self._answer
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            self._end(NO_ANSWER, reusable=False)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._end(NO_ANSWER, reusable=False)
+
+    def on_message_complete(self) -> None:
+        self._end(self._parser.get_status_code(), reusable=self._parser.should_keep_alive())
+
+    def _end(self, status: int, *, reusable: bool) -> None:
+        self.idle_since = time.monotonic()
+        if self.transport is not None and not reusable:
+            self.transport.close()
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result(status)
+
+
+class _Client:
+    """Sends the requests in turn, over as many connections as it takes.
+
+    It does no more for a request than it must: under overload it shares the machine with the server, and what it
+    takes the server lacks.
+    """
+
+    def __init__(self, url: str, requests: Sequence[Request], timeout_seconds: float) -> None:
+        parts = urlsplit(url)
+        self._host, self._port = str(parts.hostname), int(parts.port or 80)
+        self._messages = itertools.cycle([_message(request, parts.netloc) for request in requests])
+        self._idle: list[_Connection] = []
+        self._timeout_seconds = timeout_seconds
 
     async def send(self) -> int:
-        request = next(self._requests)
+        """The status of the next request's answer, `TIMED_OUT` or `NO_ANSWER`."""
+        message = next(self._messages)
+        connection = None
         try:
-            async with self._session.post(
-                self._url + request.path, data=io.BytesIO(request.body), headers=request.headers
-            ) as answer:
-                await answer.read()
-                return answer.status
+            async with asyncio.timeout(self._timeout_seconds):
+                connection = await self._connection()
+                status = await connection.send(message)
         except TimeoutError:
-            return TIMED_OUT
-        except (aiohttp.ClientError, OSError):
+            status = TIMED_OUT
+        except OSError:
             return NO_ANSWER
+        if connection is not None:
+            self._keep(connection, answered=status > 0)
+        return status
+
+    def close(self) -> None:
+        """Close what is idle."""
+        for connection in self._idle:
+            self._keep(connection, answered=False)
+
+    def _keep(self, connection: _Connection, *, answered: bool) -> None:
+        if answered and connection.reusable:
+            self._idle.append(connection)
+        elif connection.transport is not None:
+            connection.transport.abort()
+
+    async def _connection(self) -> _Connection:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.reusable:
+                return connection
+            self._keep(connection, answered=False)
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(_Connection, self._host, self._port)
+        return connection
+
+
+def _message(request: Request, host: str) -> bytes:
+    headers = {"Host": host, **request.headers, "Content-Length": str(len(request.body))}
+    lines = [f"POST {request.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + request.body
 
 
 def generate(
@@ -154,13 +240,11 @@ def generate(
 async def _generate(
     load: Closed | Open, url: str, requests: Sequence[Request], timeout_seconds: float
 ) -> Outcome:
-    async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS),
-        timeout=aiohttp.ClientTimeout(total=timeout_seconds),
-        skip_auto_headers=("User-Agent", "Accept-Encoding"),
-    ) as session:
-        client = _Client(session, url, requests)
+    client = _Client(url, requests, timeout_seconds)
+    try:
         return await (_closed(load, client) if isinstance(load, Closed) else _open(load, client))
+    finally:
+        client.close()
 
 
 async def _open(load: Open, client: _Client) -> Outcome:

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from app.engine.cores import step_back
+
 Result = TypeVar("Result")
 
 _SMOOTHING = 0.1
+_STEPS_BACK = 2
 
 
 class DecodingPool:
@@ -19,7 +22,7 @@ class DecodingPool:
         self.waiting = 0
         """Pieces of work that are waiting or being done."""
         self._seconds = 0.0
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="decoder")
+        self._threads = ThreadPoolExecutor(workers, "decoder", step_back, (_STEPS_BACK,))
 
     async def run(self, work: Callable[[], Result]) -> Result:
         """The result of `work`, done in one of the threads; cancelling this gives up its place in the queue."""

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -30,6 +30,8 @@ SAFE_HEADERS = {
 }
 """Set on every answer that does not set them itself."""
 
+_RAW_SAFE_HEADERS = [(name.lower().encode(), value.encode()) for name, value in SAFE_HEADERS.items()]
+
 _WELL_FORMED_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _UNMATCHED = "unmatched"
 _ASSETS = "assets"
@@ -49,30 +51,31 @@ class RequestRecorder:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _WELL_FORMED_ID.fullmatch(given) else uuid.uuid4().hex
+        wished = Headers(scope=scope).get("x-request-id", "")
+        request_id = wished if _WELL_FORMED_ID.fullmatch(wished) else uuid.uuid4().hex
         token = logs.request_id.set(request_id)
         started = time.perf_counter()
         status = 0
-        recorded = False
+        seconds: float | None = None
 
-        def record() -> None:
-            nonlocal recorded
-            if not recorded:
-                recorded = True
+        def count() -> None:
+            nonlocal seconds
+            if seconds is None:
+                seconds = time.perf_counter() - started
                 self._metrics.in_flight.dec()
-                self._record(scope, status, time.perf_counter() - started)
+                self._metrics.request_seconds.labels(_route(scope, status), str(status)).observe(seconds)
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = request_id
-                for name, value in SAFE_HEADERS.items():
-                    headers.setdefault(name, value)
+                headers = list(message["headers"])
+                given = {name for name, _ in headers}
+                headers += [header for header in _RAW_SAFE_HEADERS if header[0] not in given]
+                headers.append((b"x-request-id", request_id.encode()))
+                message = {**message, "headers": headers}
             elif not message.get("more_body", False):
-                record()  # before the end is sent: who has the answer finds it in the metrics
+                count()  # before the end is sent: who has the answer finds it in the metrics
             await send(message)
 
         self._metrics.in_flight.inc()
@@ -87,15 +90,16 @@ class RequestRecorder:
             self._metrics.rejected.labels(kind_of(error).code).inc()
             await answer_error(error, scope)(scope, receive, send_with_headers)
         finally:
-            record()
+            count()
+            fields = {"method": scope["method"], "route": _route(scope, status), "status": status}
+            log.info("answered", extra={logs.FIELDS: {**fields, "seconds": round(seconds or 0.0, 6)}})
             logs.request_id.reset(token)
 
-    def _record(self, scope: Scope, status: int, seconds: float) -> None:
-        # The route's template, never the raw path: a path is the client's text.
-        route = getattr(scope.get("route"), "path", _ASSETS if 200 <= status < 400 else _UNMATCHED)
-        self._metrics.request_seconds.labels(route, str(status)).observe(seconds)
-        fields = {"method": scope["method"], "route": route, "status": status, "seconds": round(seconds, 6)}
-        log.info("answered", extra={logs.FIELDS: fields})
+
+def _route(scope: Scope, status: int) -> str:
+    """The route's template, never the raw path: a path is the client's text."""
+    route: str = getattr(scope.get("route"), "path", _ASSETS if 200 <= status < 400 else _UNMATCHED)
+    return route
 
 
 def _told(raised: Exception | asyncio.CancelledError) -> Exception:

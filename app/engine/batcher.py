@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.engine.classifier import Classifier, Outputs, not_a_probability
+from app.engine.cores import step_back
 from app.engine.errors import DeviceFailed, EngineError, OutOfDeviceMemory, QueueFull, Stopped, Warming
 from app.engine.turns import Turns
 
@@ -26,6 +27,7 @@ Pixels = npt.NDArray[np.uint8]
 
 _WARM_AGAIN_SECONDS = 5.0
 _SMOOTHING = 0.2
+_STEPS_BACK = 5
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +113,8 @@ class Batcher:
         self._warm = threading.Event()
         self._size_seconds: dict[int, float] = {}
         self._alone_seconds = 0.0
+        self.film_seconds = 0.0
+        """Seconds that a film takes where many wait, as it was found when warming; 0 before."""
         self._lanes = [_Lane(self._dispatch, f"dispatcher-{number}") for number in range(classifier.lanes)]
 
     @property
@@ -130,8 +134,8 @@ class Batcher:
 
     @property
     def room(self) -> int:
-        """How many films can be on the device at the same time."""
-        return self._sizes[-1] * len(self._lanes)
+        """How many films can be on the device at the same time, as far as the queue lets them come together."""
+        return min(self._sizes[-1] * len(self._lanes), self._max_queue)
 
     def start(self) -> None:
         """Start the dispatcher threads, the first of which first warms every batch size."""
@@ -204,7 +208,7 @@ class Batcher:
         return next(size for size in self._sizes if size >= films)
 
     def _seconds_of(self, films: int) -> float:
-        """Seconds of one lane for so many films, in batches of whatever size has been the quickest for them lately.
+        """Seconds of one lane for so many films, in batches of whatever size has been the quickest for them.
 
         Were it the largest size alone, one slow run of it could make every wait look too long, so that no such
         batch would come together again to correct it.
@@ -219,6 +223,7 @@ class Batcher:
         )
 
     def _dispatch(self, lane: _Lane) -> None:
+        step_back(_STEPS_BACK)
         if lane is self._lanes[0]:
             while not self._stopping and not self._warm_up():
                 with self._changed:
@@ -245,6 +250,9 @@ class Batcher:
                 break
             except DeviceFailed as error:
                 return self._not_warm(error)
+        self.film_seconds = min(seconds / size for size, seconds in self._size_seconds.items()) / len(
+            self._lanes
+        )
         self._warm.set()
         log.info("warm after %.2f s: batches of %s", time.perf_counter() - started, self._sizes)
         return True

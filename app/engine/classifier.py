@@ -194,7 +194,9 @@ class Classifier:
         lanes = 1 if provider.name == "cuda" else lanes
         try:
             session = open_session(file.content, provider, threads=threads)
-            beside = open_session(file.content, provider, threads=max(1, threads // lanes)) if lanes > 1 else None
+            beside = (
+                open_session(file.content, provider, threads=max(1, threads // lanes)) if lanes > 1 else None
+            )
         except ModelFileError as error:
             raise _refused(file.path, error) from error
         return cls(session, file, provider, threshold=threshold, beside=beside, lanes=lanes)

@@ -172,6 +172,9 @@ def _greyscale(image: Image.Image) -> tuple[Image.Image, int]:
     if image.mode in ("RGBA", "LA"):
         # The same as laying it over black, without a second picture in colour.
         return ImageChops.multiply(image.convert("L"), image.getchannel("A")), 8
+    if image.mode == "L":
+        image.load()
+        return image, 8  # a conversion would copy it
     return image.convert("L"), 8
 
 

@@ -115,6 +115,68 @@ def test_a_refused_upload_is_answered_before_it_is_sent(gated_live: tuple[Live, 
         assert [future.result().status_code for future in accepted] == [200, 200, 200]
 
 
+def test_a_refused_client_keeps_its_connection_and_is_told_of_in_the_metrics(
+    gated_live: tuple[Live, Gate], film: bytes
+) -> None:
+    live, gate = gated_live
+    gate.close()
+    with ThreadPoolExecutor(3) as pool:
+        accepted = [pool.submit(live.predict, film) for _ in range(3)]
+        wait_until(lambda: live.service.admission.taken == 3, "three films are under way")
+        with connection(live) as client:
+            for _ in range(2):
+                client.sendall(head(length=300_000) + bytes(300_000))
+                answer = client.recv(65536)
+                assert answer.startswith(b"HTTP/1.1 429 ")
+                assert b"connection: close" not in answer.lower()
+            client.sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert 'pneumoscope_request_seconds_count{route="/predict",status="429"} 2.0' in (
+            live.client.get("/metrics").text
+        )
+        gate.open()
+        assert [future.result().status_code for future in accepted] == [200, 200, 200]
+
+
+def test_a_client_that_stalls_after_its_refusal_is_cut_off(
+    gated_live: tuple[Live, Gate], film: bytes
+) -> None:
+    live, gate = gated_live
+    live.server.config.timeout_keep_alive = 1
+    gate.close()
+    with ThreadPoolExecutor(3) as pool:
+        accepted = [pool.submit(live.predict, film) for _ in range(3)]
+        wait_until(lambda: live.service.admission.taken == 3, "three films are under way")
+        with connection(live) as client:
+            client.sendall(head(length=300_000) + bytes(1000))
+            assert client.recv(65536).startswith(b"HTTP/1.1 429 ")
+            client.sendall(bytes(1000))
+            assert client.recv(65536) == b"", "it is closed"
+        gate.open()
+        assert [future.result().status_code for future in accepted] == [200, 200, 200]
+
+
+def test_a_body_that_would_be_too_large_or_waits_for_leave_is_not_kept(
+    gated_live: tuple[Live, Gate], film: bytes
+) -> None:
+    live, gate = gated_live
+    gate.close()
+    with ThreadPoolExecutor(3) as pool:
+        accepted = [pool.submit(live.predict, film) for _ in range(3)]
+        wait_until(lambda: live.service.admission.taken == 3, "three films are under way")
+        for headers in (
+            head(length=10**12),
+            head(length=1000).replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n"),
+        ):
+            with connection(live) as client:
+                client.sendall(headers)
+                answer = client.recv(65536)
+                assert answer.startswith(b"HTTP/1.1 429 ")
+                assert b"connection: close" in answer.lower()
+        gate.open()
+        assert [future.result().status_code for future in accepted] == [200, 200, 200]
+
+
 def test_a_client_that_goes_away_frees_its_place(gated_live: tuple[Live, Gate], film: bytes) -> None:
     live, gate = gated_live
     gate.close()

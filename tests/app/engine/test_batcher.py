@@ -11,10 +11,13 @@ import pytest
 from app.engine.batcher import Answer, Batcher, BatchRun, Pixels, batch_sizes
 from app.engine.classifier import Classifier
 from app.engine.errors import DeviceFailed, OutOfDeviceMemory, QueueFull, Stopped, Warming
+from app.engine.model_file import read_file
+from app.engine.providers import Provider, open_session
 from tests import tiny_model
 from tests.app.live import Gate, gated, wait_until
 
 POISON = 13
+SHIPPED = Path(__file__).parents[3] / "models" / "pneumonia" / "1"
 
 
 def film(level: int = 140) -> Pixels:
@@ -417,3 +420,86 @@ def test_stopping_answers_what_waits_and_refuses_what_comes(tiny_folder: Path) -
 
     with started(classifier) as batcher:
         asyncio.run(scenario(batcher))
+
+
+def two_lanes(folder: Path) -> tuple[Classifier, Gate, Gate]:
+    """A classifier for two runs side by side: the gate of what runs on all cores, and that of the others."""
+    file = read_file(folder / "model.onnx")
+    provider = Provider("cpu", "a test")
+    alone, beside = (Gate(open_session(file.content, provider, threads=1)) for _ in range(2))
+    return Classifier(alone, file, provider, beside=beside, lanes=2), alone, beside
+
+
+def test_a_film_alone_gets_all_cores_and_the_next_one_runs_beside_it(tiny_folder: Path) -> None:
+    classifier, alone, beside = two_lanes(tiny_folder)
+
+    async def scenario(batcher: Batcher) -> None:
+        alone.close()
+        first = asyncio.create_task(batcher.submit(film(10)))
+        await until(lambda: alone.batches == [1])
+        assert level(await batcher.submit(film(20))) == 20, "it does not wait for the first"
+        assert beside.batches == [1]
+        alone.open()
+        assert level(await first) == 10
+
+    with started(classifier) as batcher:
+        alone.batches.clear()
+        beside.batches.clear()
+        asyncio.run(scenario(batcher))
+
+
+def test_lanes_share_what_waits_and_a_stop_ends_them_all(tiny_folder: Path) -> None:
+    classifier, alone, beside = two_lanes(tiny_folder)
+
+    async def scenario(batcher: Batcher) -> None:
+        alone.close()
+        beside.close()
+        first = asyncio.create_task(batcher.submit(film(1)))
+        await until(lambda: alone.batches == [1])
+        second = asyncio.create_task(batcher.submit(film(2)))
+        await until(lambda: beside.batches == [1])
+        others = [asyncio.create_task(batcher.submit(film(3 + place))) for place in range(5)]
+        await until(lambda: batcher.depth == 5)
+        stopping = asyncio.create_task(asyncio.to_thread(batcher.stop, 30))
+        await until(lambda: not batcher.ready)
+        beside.open()
+        alone.open()
+        answers = await asyncio.gather(first, second, *others)
+        assert [level(answer) for answer in answers] == [1, 2, 3, 4, 5, 6, 7]
+        await stopping
+
+    with started(classifier) as batcher:
+        assert batcher.room == 8, "two batches of four"
+        alone.batches.clear()
+        beside.batches.clear()
+        asyncio.run(scenario(batcher))
+    assert alone.batches == [1]
+    assert beside.batches == [1, 4, 1], "no lane leaves films to one that is busy"
+
+
+def test_with_lanes_the_expected_wait_is_that_of_all_of_them(tiny_folder: Path) -> None:
+    classifier, alone, beside = two_lanes(tiny_folder)
+    beside.before = lambda _: time.sleep(0.02)
+    alone.before = lambda _: time.sleep(0.01)
+
+    async def scenario(batcher: Batcher) -> None:
+        alone.close()
+        first = asyncio.create_task(batcher.submit(film()))
+        await until(lambda: alone.batches[-1:] == [1])
+        assert batcher.expected_wait() == 0, "the other lane is free"
+        assert batcher.expected_wait(coming=1) >= 0.5 * 0.02
+        alone.open()
+        await first
+
+    with started(classifier, max_batch=1) as batcher:
+        assert 0.5 * 0.02 <= batcher.film_seconds < 0.02 + 0.5, "a run of one lane, divided among both"
+        asyncio.run(scenario(batcher))
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.int8.onnx"])
+def test_a_film_gets_the_same_answer_from_either_session(name: str) -> None:
+    classifier = Classifier.open_file(SHIPPED / name, lanes=2, threads=2)
+    assert classifier.lanes == 2
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 224, 224), np.uint8)
+    for name, output in classifier.run(pixels).named().items():
+        np.testing.assert_allclose(classifier.run_beside(pixels).named()[name], output, atol=1e-5, rtol=0)

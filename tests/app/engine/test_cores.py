@@ -1,9 +1,12 @@
 import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from app.engine.cores import cgroup_quota, usable_cores
+from app.engine.cores import cgroup_quota, step_back, usable_cores
 
 
 def write(folder: Path, **files: str) -> None:
@@ -53,3 +56,20 @@ def test_no_quota_leaves_the_affinity(tmp_path: Path, own: Path, files: dict[str
 def test_at_least_one_core_and_the_nearest_number(tmp_path: Path, own: Path, quota: int, cores: int) -> None:
     write(tmp_path, cpu__max=f"{quota} 100000\n")
     assert usable_cores(tmp_path, own) == cores
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
+def test_a_thread_that_steps_back_leaves_the_others_where_they_are() -> None:
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    def stepping_back() -> tuple[int, int]:
+        before = niceness()
+        step_back(3)
+        return before, niceness()
+
+    own = niceness()
+    with ThreadPoolExecutor(1) as pool:
+        before, after = pool.submit(stepping_back).result()
+    assert after == min(19, before + 3)
+    assert niceness() == own
