@@ -48,11 +48,20 @@ class Decoding(Part):
 
 
 class Engine(Part):
-    """Films a second with batches of `batch`: the session in a bare loop, and through the service's engine."""
+    """Films a second with batches of `batch`: the session in bare loops, and through the service's engine.
+
+    `session`: one run at a time, on all cores or the GPU. `beside`: a run a core, side by side; None on a GPU.
+    """
 
     batch: int
     session: float
+    beside: float | None
     engine: float
+
+    @property
+    def limit(self) -> float:
+        """What the better of the bare loops does."""
+        return max(self.session, self.beside or 0.0)
 
 
 def in_own_process(
@@ -166,13 +175,14 @@ def sessions(models: Sequence[Path], batch: int, seconds: float, *, device: Devi
 
 
 def engine(model: Path, batch: int, seconds: float, *, device: Device = "cpu") -> Engine:
-    """The session in a bare loop, then behind the service's queue and dispatcher; decoded films, no HTTP.
+    """The session in bare loops, then behind the service's queue and lanes; decoded films, no HTTP.
 
     On CUDA the bare loop binds its input and outputs once and copies the input anew for each run.
     """
     return Engine(
         batch=batch,
         session=_bare_session(model, batch, seconds, device),
+        beside=_side_by_side(model, batch, seconds) if device == "cpu" else None,
         engine=asyncio.run(_through_batcher(model, batch, seconds, device)),
     )
 
@@ -195,7 +205,17 @@ def _bare_session(model: Path, batch: int, seconds: float, device: Device) -> fl
     return _rate(run, batch, seconds)
 
 
-def _rate(run: Callable[[], None], films: int, seconds: float) -> float:
+def _side_by_side(model: Path, batch: int, seconds: float) -> float:
+    """Films a second of a loop a core, all on one session whose runs have one thread each."""
+    loops = usable_cores()
+    classifier = Classifier.open_file(model, threads=1)
+    pixels = _films(batch, classifier.input_size)
+    with ThreadPoolExecutor(loops) as pool:
+        rates = [pool.submit(_rate, lambda: classifier.run(pixels), batch, seconds) for _ in range(loops)]
+        return sum(rate.result() for rate in rates)
+
+
+def _rate(run: Callable[[], object], films: int, seconds: float) -> float:
     started, runs = time.perf_counter(), 0
     while (passed := time.perf_counter() - started) < seconds:
         run()
@@ -204,14 +224,15 @@ def _rate(run: Callable[[], None], films: int, seconds: float) -> float:
 
 
 async def _through_batcher(model: Path, batch: int, seconds: float, device: Device) -> float:
-    classifier = Classifier.open_file(model, device=device)
+    classifier = Classifier.open_file(model, device=device, lanes=usable_cores())
+    waiting = 2 * batch * classifier.lanes
     batcher = Batcher(
-        classifier, max_batch=batch, max_queue=4 * batch, wait_seconds=0.002 if device == "cuda" else 0.0
+        classifier, max_batch=batch, max_queue=waiting, wait_seconds=0.002 if device == "cuda" else 0.0
     )
     batcher.start()
     while not batcher.ready:
         await asyncio.sleep(0.01)
-    films = list(_films(batch, classifier.input_size))
+    films = list(_films(waiting, classifier.input_size))
     answered = 0
     started = time.perf_counter()
 
@@ -221,8 +242,8 @@ async def _through_batcher(model: Path, batch: int, seconds: float, device: Devi
             await batcher.submit(film)
             answered += 1
 
-    # Two batches' worth, so that one can wait while the other runs.
-    await asyncio.gather(*(one(film) for film in [*films, *films]))
+    # Two batches' worth for each lane, so that one can wait while the other runs.
+    await asyncio.gather(*(one(film) for film in films))
     passed = time.perf_counter() - started
     batcher.stop()
     return answered / passed

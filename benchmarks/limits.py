@@ -45,7 +45,7 @@ def _limits(setup: Setup, films: Sequence[bytes], turn: int, seconds: float) -> 
         precision = dict(zip([model.name for model in models], taken, strict=True))
     one_film, batches = (
         bare.in_own_process(bare.engine, setup.model, batch, seconds / 2, device=setup.device)
-        for batch in (1, 32 if setup.device == "cuda" else 4)
+        for batch in (1, 32 if setup.device == "cuda" else 2)
     )
     return Limits(
         round=turn,

@@ -244,8 +244,9 @@ def bare(limits: Sequence[Limits]) -> str:
         [
             str(engines[0].batch),
             number(Spread.of(each.session for each in engines)),
+            number(Spread.of(each.beside for each in engines)),
             number(Spread.of(each.engine for each in engines)),
-            number(Spread.of(each.engine / each.session for each in engines)),
+            number(Spread.of(each.engine / each.limit for each in engines)),
         ]
         for engines in ([each.one_film for each in limits], [each.batches for each in limits])
     ]
@@ -256,7 +257,16 @@ def bare(limits: Sequence[Limits]) -> str:
     if precision:
         parts.append(table(["model file, one film a run", "ms"], precision))
     parts.append(
-        table(["largest batch", "session alone, films/s", "through queue and dispatcher", "share"], engines)
+        table(
+            [
+                "films a run",
+                "one run on all cores, films/s",
+                "runs side by side, films/s",
+                "through queue and lanes, films/s",
+                "share of the better",
+            ],
+            engines,
+        )
     )
     return "\n\n".join(parts)
 

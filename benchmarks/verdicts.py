@@ -112,8 +112,11 @@ def verdicts(results: Results) -> list[Verdict]:
             at_least(
                 "engine against the bare CUDA loop",
                 0.9,
-                (each.batches.engine / each.batches.session for each in results.limits),
+                (each.batches.engine / each.batches.limit for each in results.limits),
                 "×",
+            ),
+            at_least(
+                "capacity over HTTP against the bare CUDA loop", 0.5, _over_http(own, results.limits), "×"
             ),
         ]
     return found
@@ -138,6 +141,11 @@ def least_processor_seconds(visit: Visit) -> float:
 def _ratios(own: Sequence[Visit], results: Results, name: str) -> list[float]:
     others = [visit for visit in results.visits if visit.target == name]
     return [capacity(ours) / capacity(theirs) for ours, theirs in paired(own, others) if capacity(theirs)]
+
+
+def _over_http(own: Sequence[Visit], limits: Sequence[Limits]) -> list[float]:
+    by_round = {each.round: each.batches.limit for each in limits}
+    return [capacity(visit) / by_round[visit.round] for visit in own if visit.round in by_round]
 
 
 def _with_bare(visits: Sequence[Visit]) -> list[float]:

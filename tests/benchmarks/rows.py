@@ -82,8 +82,8 @@ def campaign(folder: Path) -> Campaign:
         loops={"one loop": Rate(films_a_second=45, processor_seconds=0.04)},
         decoding=Decoding(service=7.3, scaled=7.0, full=17),
         precision={"model.onnx": 50, "model.int8.onnx": 20},
-        one_film=Engine(batch=1, session=48, engine=47),
-        batches=Engine(batch=4, session=50, engine=49),
+        one_film=Engine(batch=1, session=46, beside=48, engine=47),
+        batches=Engine(batch=2, session=50, beside=None, engine=49),
     )
     made.row(Limits, "bare", "0", lambda: limits)
     stages = {"decode": 7.0, "queue": 0.5, "inference": 20.0, "encode": 0.5}
