@@ -305,6 +305,8 @@ class Batcher:
         outcomes = self._outcomes([waiting.pixels for waiting in batch], alone=lane.alone)
         seconds = time.perf_counter() - started
         self._on_batch(BatchRun(films=len(batch), seconds=seconds))
+        with self._changed:
+            lane.running = []  # before who waits may send the next film: it finds the lane idle
         _deliver(
             [
                 (waiting, outcome)
