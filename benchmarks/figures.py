@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.compare import OVERLOAD, Visit, closed_name, open_name
-from benchmarks.page import AGAINST
+from benchmarks.page import AGAINST, number
 from benchmarks.scaling import Point
 from benchmarks.soak import Soak
 from benchmarks.stages import CONCURRENCIES, Profile
@@ -23,6 +23,7 @@ from benchmarks.verdicts import capacity
 
 OURS, THEIRS = "#2f6f8f", "#b8c4cc"
 DPI = 110
+HEADROOM = 1.25
 
 
 def draw_compare(visits: Sequence[Visit], path: Path) -> None:
@@ -45,7 +46,9 @@ def draw_compare(visits: Sequence[Visit], path: Path) -> None:
             [spread.median if spread else 0.0 for spread in spreads],
             color=[OURS if name == OWN else THEIRS for name in names],
         )
-        axis.bar_label(bars, [f"{spread.median:,.3g}" if spread else "none" for spread in spreads], padding=3)
+        axis.bar_label(
+            bars, [number(spread).partition(" ")[0] if spread else "none" for spread in spreads], padding=3
+        )
         axis.margins(x=0.18)
         _plain(axis, title)
     axes[0].invert_yaxis()
@@ -93,7 +96,7 @@ def draw_scaling(points: Sequence[Point], path: Path) -> None:
             line = sorted((point.at, point.throughput) for point in some if point.series == name)
             axis.plot([at for at, _ in line], [films for _, films in line], marker="o", label=name)
         axis.set_xlabel(head)
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, HEADROOM * max(point.throughput for point in some))
         if against in ("batch", "clients"):
             axis.set_xscale("log", base=2)
         ticks = sorted({point.at for point in some})
@@ -107,7 +110,7 @@ def draw_soak(found: Soak, path: Path) -> None:
     """Resident memory over the soak."""
     figure, axis = plt.subplots(figsize=(9, 2.8))
     axis.plot([at for at, _ in found.memory], [resident / 1e6 for _, resident in found.memory], color=OURS)
-    axis.set_ylim(bottom=0)
+    axis.set_ylim(0, HEADROOM * max(resident for _, resident in found.memory) / 1e6)
     axis.set_xlabel(f"seconds, {found.requests:,} requests")
     _plain(axis, "resident memory, MB")
     _save(figure, path)

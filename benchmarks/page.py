@@ -232,6 +232,11 @@ def bare(limits: Sequence[Limits]) -> str:
             number(Spread.of(each.service / each.scaled for each in times)),
         ],
         [
+            "libjpeg-turbo's scaled decode and the resize to the square",
+            number(Spread.of(each.resized for each in times)),
+            number(Spread.of(each.service / each.resized for each in times)),
+        ],
+        [
             "full decode and resize",
             number(Spread.of(each.full for each in times)),
             number(Spread.of(each.service / each.full for each in times)),

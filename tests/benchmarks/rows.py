@@ -80,7 +80,7 @@ def campaign(folder: Path) -> Campaign:
     limits = Limits(
         round=0,
         loops={"one loop": Rate(films_a_second=45, processor_seconds=0.04)},
-        decoding=Decoding(service=7.3, scaled=7.0, full=17),
+        decoding=Decoding(service=7.3, scaled=7.0, resized=7.2, full=17),
         precision={"model.onnx": 50, "model.int8.onnx": 20},
         one_film=Engine(batch=1, session=46, beside=48, engine=47),
         batches=Engine(batch=2, session=50, beside=None, engine=49),
