@@ -96,7 +96,7 @@ def draw_scaling(points: Sequence[Point], path: Path) -> None:
             line = sorted((point.at, point.throughput) for point in some if point.series == name)
             axis.plot([at for at, _ in line], [films for _, films in line], marker="o", label=name)
         axis.set_xlabel(head)
-        axis.set_ylim(0, HEADROOM * max(point.throughput for point in some))
+        axis.set_ylim(0, HEADROOM * max((point.throughput for point in some), default=1.0))
         if against in ("batch", "clients"):
             axis.set_xscale("log", base=2)
         ticks = sorted({point.at for point in some})
@@ -110,7 +110,7 @@ def draw_soak(found: Soak, path: Path) -> None:
     """Resident memory over the soak."""
     figure, axis = plt.subplots(figsize=(9, 2.8))
     axis.plot([at for at, _ in found.memory], [resident / 1e6 for _, resident in found.memory], color=OURS)
-    axis.set_ylim(0, HEADROOM * max(resident for _, resident in found.memory) / 1e6)
+    axis.set_ylim(0, HEADROOM * max((resident for _, resident in found.memory), default=1e6) / 1e6)
     axis.set_xlabel(f"seconds, {found.requests:,} requests")
     _plain(axis, "resident memory, MB")
     _save(figure, path)
