@@ -15,7 +15,7 @@ from app.api.requests import RequestRecorder
 from app.api.service import Service, expected_wait
 from app.engine.batcher import Batcher, BatchRun
 from app.engine.classifier import Classifier
-from app.engine.cores import usable_cores
+from app.engine.cores import lanes_for, usable_cores
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 
@@ -44,7 +44,7 @@ def open_classifier(settings: Settings) -> Classifier:
         expected_sha256=settings.model_sha256,
         cuda_device_id=settings.cuda_device_id,
         cuda_memory_mb=settings.cuda_memory_mb,
-        lanes=min(usable_cores(), MOST_LANES) if settings.lanes == "auto" else settings.lanes,
+        lanes=lanes_for(usable_cores(), MOST_LANES) if settings.lanes == "auto" else settings.lanes,
     )
 
 

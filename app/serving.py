@@ -16,16 +16,29 @@ from app.settings import Settings
 log = logging.getLogger(__name__)
 
 
+DROP_SECONDS = 10.0
+"""How long the rest of a request that has been answered is taken in and dropped."""
+
+
 class Connection(HttpToolsProtocol):
-    """A connection that is closed if it is idle, also where the answer was there before the whole request."""
+    """A connection that is closed if it idles after an answer, also where that came before the whole request."""
+
+    _drop_until: float | None = None
 
     def data_received(self, data: bytes) -> None:
-        """Take what has come; what belongs to a request that has been answered is dropped."""
+        """Take what has come; what belongs to a request that has been answered is dropped, for a while."""
         super().data_received(data)
-        if self.cycle is not None and self.cycle.response_complete and not self.transport.is_closing():
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+        if self.cycle is None or not self.cycle.response_complete or self.transport.is_closing():
+            self._drop_until = None
+            return
+        now = self.loop.time()
+        self._drop_until = self._drop_until or now + DROP_SECONDS
+        if now > self._drop_until:
+            self.transport.close()
+            return
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
 
 
 class DrainingServer(uvicorn.Server):

@@ -91,7 +91,7 @@ class AdmissionGate:
     Under overload nearly all requests are refused, so a refusal must cost next to nothing. Here nothing has been
     routed or parsed yet; the body is left to the server, which drops it as it comes and keeps the connection.
     Bodies without an end that is known and allowed are left to `BodyLimit`, and so are clients that wait for
-    leave to send.
+    leave to send, or whose connection ends with the answer: it must not end while they are sending.
     """
 
     def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
@@ -106,7 +106,7 @@ class AdmissionGate:
         """
         if scope["type"] == "http" and scope["method"] == "POST":
             service: Service | None = getattr(scope["app"].state, "service", None)
-            if service is not None and service.ready and self._ends(Headers(scope=scope)):
+            if service is not None and service.ready and self._stays(scope):
                 self._judge(service.admission, scope)
         await self._app(scope, receive, send)
 
@@ -120,6 +120,14 @@ class AdmissionGate:
                 scope["route"] = _Route(template)
                 raise
 
-    def _ends(self, headers: Headers) -> bool:
+    def _stays(self, scope: Scope) -> bool:
+        """Whether the connection can stay open while the server drops the body."""
+        headers = Headers(scope=scope)
         length = headers.get("content-length", "")
-        return length.isdecimal() and int(length) <= self._max_bytes and "expect" not in headers
+        return (
+            length.isdecimal()
+            and int(length) <= self._max_bytes
+            and "expect" not in headers
+            and "close" not in headers.get("connection", "").lower()
+            and scope.get("http_version") != "1.0"
+        )

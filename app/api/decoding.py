@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -19,30 +19,40 @@ class DecodingPool:
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
-        self.waiting = 0
-        """Pieces of work that are waiting or being done."""
+        self._owners: list[Hashable] = []
         self._seconds = 0.0
         self._threads = ThreadPoolExecutor(workers, "decoder", step_back, (_STEPS_BACK,))
 
-    async def run(self, work: Callable[[], Result]) -> Result:
-        """The result of `work`, done in one of the threads; cancelling this gives up its place in the queue."""
+    @property
+    def owners(self) -> Sequence[Hashable]:
+        """Whose work is waiting or being done, once for each piece."""
+        return self._owners
+
+    async def run(self, work: Callable[[], Result], *, owner: Hashable | None = None) -> Result:
+        """The result of `work`, done in one of the threads; cancelling this gives up its place in the queue.
+
+        Args:
+            work: what to do.
+            owner: whose film it is; by default a request's only one.
+        """
+        owner = work if owner is None else owner
 
         def timed() -> tuple[Result, float]:
             started = time.perf_counter()
             result = work()
             return result, time.perf_counter() - started
 
-        self.waiting += 1
+        self._owners.append(owner)
         try:
             result, seconds = await asyncio.get_running_loop().run_in_executor(self._threads, timed)
         finally:
-            self.waiting -= 1
+            self._owners.remove(owner)
         self._seconds += _SMOOTHING * (seconds - self._seconds) if self._seconds else seconds
         return result
 
     def expected_wait(self) -> float:
         """Seconds until a thread would come to work that is handed in now."""
-        return self.waiting * self._seconds / self.workers
+        return len(self._owners) * self._seconds / self.workers
 
     def stop(self) -> None:
         """Take no more work, and drop what has not begun."""

@@ -39,7 +39,8 @@ async def read_film(service: Service, data: bytes, *, owner: Hashable | None = N
     """
     started = time.perf_counter()
     radiograph = await service.decoders.run(
-        lambda: read(data, size=service.classifier.input_size, max_pixels=service.settings.max_pixels)
+        lambda: read(data, size=service.classifier.input_size, max_pixels=service.settings.max_pixels),
+        owner=owner,
     )
     decode_seconds = time.perf_counter() - started
     finding, answer = await judge(service, radiograph.pixels, radiograph.exposure, owner=owner)

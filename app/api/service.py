@@ -45,8 +45,8 @@ class Service:
 def expected_wait(decoders: DecodingPool, batcher: Batcher) -> float:
     """Seconds until the device would come to a film that is handed in now.
 
-    Every film ahead of it has to pass the device, and those that are not decoded yet the decoders first; both
-    work at the same time, so the slower of the two decides. Uploads that are still being received do not count:
-    nobody knows when they will be there, and clients that send slowly must not keep others out.
+    Requests take turns, so one film of each has to pass the device before it, and all that are not decoded yet
+    the decoders; both work at the same time, so the slower of the two decides. Uploads that are still being
+    received do not count: nobody knows when they will be there, and clients that send slowly must not keep others out.
     """
-    return max(decoders.expected_wait(), batcher.expected_wait(coming=decoders.waiting))
+    return max(decoders.expected_wait(), batcher.expected_wait(decoders.owners))

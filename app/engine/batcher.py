@@ -12,7 +12,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -192,13 +192,15 @@ class Batcher:
                 self._queue.discard(owner, waiting)
             raise
 
-    def expected_wait(self, coming: int = 0) -> float:
-        """Seconds until the device would come to a film that is submitted now.
+    def expected_wait(self, coming: Collection[Hashable] = ()) -> float:
+        """Seconds until the device would come to a new request's film that is submitted now.
 
         Args:
-            coming: films that will be submitted before it.
+            coming: owners who will submit films before it. Of each owner one film at most is ahead of it.
         """
-        ahead, now = len(self._queue) + coming, time.perf_counter()
+        with self._changed:
+            ahead = len({*self._queue.owners, *coming})
+        now = time.perf_counter()
         busy = [lane.busy_seconds(now) for lane in self._lanes]
         if not ahead:
             return min(busy)

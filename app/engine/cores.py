@@ -1,5 +1,6 @@
 """How many processor cores this process may use: a container's share, not the host's count."""
 
+import contextlib
 import math
 import os
 import sys
@@ -14,12 +15,24 @@ def step_back(steps: int) -> None:
     """Let this process's other threads go before the calling one where cores are short.
 
     What answers requests must not wait behind what decodes and judges films: under overload, refusals and health
-    checks come at once only so. Linux alone gives threads priorities of their own; elsewhere nothing happens.
+    checks come at once only so. Linux alone gives threads priorities of their own; elsewhere, and where a sandbox
+    forbids it, nothing happens.
     """
     if sys.platform == "linux":
         thread = threading.get_native_id()
-        niceness = os.getpriority(os.PRIO_PROCESS, thread) + steps
-        os.setpriority(os.PRIO_PROCESS, thread, min(19, niceness))
+        with contextlib.suppress(OSError):
+            niceness = os.getpriority(os.PRIO_PROCESS, thread) + steps
+            os.setpriority(os.PRIO_PROCESS, thread, min(19, niceness))
+
+
+def lanes_for(cores: int, most: int) -> int:
+    """How many runs go side by side so that no core is left out, each with the same number of threads.
+
+    Args:
+        cores: the cores that there are.
+        most: most runs.
+    """
+    return cores // math.ceil(cores / most)
 
 
 def usable_cores(root: Path = _CGROUP_ROOT, own: Path = _OWN_CGROUPS) -> int:

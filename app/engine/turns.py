@@ -1,7 +1,7 @@
 """A queue in which owners take turns."""
 
 from collections import OrderedDict, deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Collection, Hashable, Iterator
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -47,6 +47,11 @@ class Turns(Generic[Item]):
             self._length -= 1
             if not items:
                 del self._owners[owner]
+
+    @property
+    def owners(self) -> Collection[Hashable]:
+        """Those who have items here."""
+        return self._owners.keys()
 
     def first_of_each(self) -> Iterator[Item]:
         """The next item of every owner."""

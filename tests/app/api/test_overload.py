@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app import serving
 from app.settings import Settings
 from tests.app.live import Gate, Live, gated, running, wait_until
 
@@ -152,6 +153,44 @@ def test_a_client_that_stalls_after_its_refusal_is_cut_off(
             assert client.recv(65536).startswith(b"HTTP/1.1 429 ")
             client.sendall(bytes(1000))
             assert client.recv(65536) == b"", "it is closed"
+        gate.open()
+        assert [future.result().status_code for future in accepted] == [200, 200, 200]
+
+
+@pytest.mark.parametrize("closing", [b"Connection: close\r\n", b""])
+def test_a_slow_client_that_will_not_stay_still_sees_its_refusal(
+    gated_live: tuple[Live, Gate], film: bytes, closing: bytes
+) -> None:
+    live, gate = gated_live
+    gate.close()
+    with ThreadPoolExecutor(3) as pool:
+        accepted = [pool.submit(live.predict, film) for _ in range(3)]
+        wait_until(lambda: live.service.admission.taken == 3, "three films are under way")
+        with connection(live) as client:
+            start = head(length=300_000).replace(b"Host:", closing + b"Host:")
+            client.sendall(start if closing else start.replace(b"HTTP/1.1", b"HTTP/1.0"))
+            for _ in range(30):
+                client.sendall(bytes(10_000))
+                time.sleep(0.01)
+            assert client.recv(65536).startswith(b"HTTP/1.1 429 ")
+        gate.open()
+        assert [future.result().status_code for future in accepted] == [200, 200, 200]
+
+
+def test_a_client_that_goes_on_sending_after_its_refusal_is_cut_off(
+    gated_live: tuple[Live, Gate], film: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live, gate = gated_live
+    monkeypatch.setattr(serving, "DROP_SECONDS", 0.3)
+    gate.close()
+    with ThreadPoolExecutor(3) as pool:
+        accepted = [pool.submit(live.predict, film) for _ in range(3)]
+        wait_until(lambda: live.service.admission.taken == 3, "three films are under way")
+        with connection(live) as client, pytest.raises(ConnectionError):
+            client.sendall(head(length=10_000_000))
+            while True:
+                client.sendall(bytes(10))
+                time.sleep(0.02)
         gate.open()
         assert [future.result().status_code for future in accepted] == [200, 200, 200]
 

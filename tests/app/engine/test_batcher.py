@@ -319,7 +319,7 @@ def test_the_expected_wait_grows_with_the_queue_and_falls_back_to_nothing(tiny_f
 
     async def scenario(batcher: Batcher) -> None:
         assert batcher.expected_wait() == 0
-        assert 0.02 <= batcher.expected_wait(coming=1) <= batcher.expected_wait(coming=5)
+        assert 0.02 <= batcher.expected_wait(range(1)) <= batcher.expected_wait(range(5))
         first = await held(gate, batcher)
         waits = []
         waiting = []
@@ -337,15 +337,34 @@ def test_the_expected_wait_grows_with_the_queue_and_falls_back_to_nothing(tiny_f
         asyncio.run(scenario(batcher))
 
 
+def test_of_each_other_request_one_film_counts_for_the_expected_wait(tiny_folder: Path) -> None:
+    classifier, gate = gated(tiny_folder)
+    gate.before = lambda _: time.sleep(0.02)
+
+    async def scenario(batcher: Batcher) -> None:
+        first = await held(gate, batcher)
+        large = object()
+        waiting = [asyncio.create_task(batcher.submit(film(), owner=large)) for _ in range(8)]
+        await until(lambda: batcher.depth == 8)
+        behind_eight, alone = batcher.expected_wait(), batcher.expected_wait([large])
+        assert behind_eight == pytest.approx(alone, abs=0.01)
+        assert batcher.expected_wait([object(), object(), object()]) >= behind_eight + 0.02
+        gate.open()
+        await asyncio.gather(first, *waiting)
+
+    with started(classifier, max_batch=1) as batcher:
+        asyncio.run(scenario(batcher))
+
+
 def test_the_expected_wait_follows_a_device_that_becomes_slow(tiny_folder: Path) -> None:
     classifier, gate = gated(tiny_folder)
 
     async def scenario(batcher: Batcher) -> None:
-        before = batcher.expected_wait(coming=1)
+        before = batcher.expected_wait(range(1))
         gate.before = lambda _: time.sleep(before + 0.05)
         for _ in range(20):
             await batcher.submit(film())
-        assert batcher.expected_wait(coming=1) > before + 0.04
+        assert batcher.expected_wait(range(1)) > before + 0.04
 
     with started(classifier) as batcher:
         asyncio.run(scenario(batcher))
@@ -355,7 +374,7 @@ def test_one_slow_run_of_a_large_batch_does_not_refuse_large_batches_for_ever(ti
     classifier, gate = gated(tiny_folder)
 
     async def scenario(batcher: Batcher) -> None:
-        alone = batcher.expected_wait(coming=1)
+        alone = batcher.expected_wait(range(1))
         gate.before = lambda pixels: time.sleep(20 * alone + 0.1 if len(pixels) == 2 else 0)
         first = await held(gate, batcher)
         waiting = [asyncio.create_task(batcher.submit(film())) for _ in range(2)]
@@ -363,7 +382,7 @@ def test_one_slow_run_of_a_large_batch_does_not_refuse_large_batches_for_ever(ti
         gate.open()
         await asyncio.gather(first, *waiting)
         await until(lambda: batcher.expected_wait() == 0)
-        assert batcher.expected_wait(coming=2) <= 2 * batcher.expected_wait(coming=1), (
+        assert batcher.expected_wait(range(2)) <= 2 * batcher.expected_wait(range(1)), (
             "one by one at the worst"
         )
 
@@ -487,7 +506,7 @@ def test_with_lanes_the_expected_wait_is_that_of_all_of_them(tiny_folder: Path) 
         first = asyncio.create_task(batcher.submit(film()))
         await until(lambda: alone.batches[-1:] == [1])
         assert batcher.expected_wait() == 0, "the other lane is free"
-        assert batcher.expected_wait(coming=1) >= 0.5 * 0.02
+        assert batcher.expected_wait(range(1)) >= 0.5 * 0.02
         alone.open()
         await first
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.engine.cores import cgroup_quota, step_back, usable_cores
+from app.engine.cores import cgroup_quota, lanes_for, step_back, usable_cores
 
 
 def write(folder: Path, **files: str) -> None:
@@ -73,3 +73,21 @@ def test_a_thread_that_steps_back_leaves_the_others_where_they_are() -> None:
         before, after = pool.submit(stepping_back).result()
     assert after == min(19, before + 3)
     assert niceness() == own
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
+def test_a_sandbox_that_forbids_priorities_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "setpriority", forbidden)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(step_back, 3).result()
+
+
+@pytest.mark.parametrize(
+    ("cores", "lanes"), [(1, 1), (2, 2), (16, 16), (17, 8), (24, 12), (31, 15), (32, 16), (47, 15), (64, 16)]
+)
+def test_lanes_leave_few_cores_out(cores: int, lanes: int) -> None:
+    assert lanes_for(cores, 16) == lanes
+    assert lanes * (cores // lanes) >= 0.9 * cores
