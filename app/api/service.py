@@ -47,6 +47,6 @@ def expected_wait(decoders: DecodingPool, batcher: Batcher) -> float:
 
     Requests take turns, so one film of each has to pass the device before it, and all that are not decoded yet
     the decoders; both work at the same time, so the slower of the two decides. Uploads that are still being
-    received do not count: nobody knows when they will be there, and clients that send slowly must not keep others out.
+    received do not count: nobody knows when they will be there, and slow clients must not keep others out.
     """
     return max(decoders.expected_wait(), batcher.expected_wait(decoders.owners))
