@@ -12,7 +12,7 @@ COPY pyproject.toml constraints.txt ./
 RUN mkdir app && touch app/__init__.py README.md LICENSE \
     && python -m venv --without-pip /opt/pneumoscope \
     && pip --python /opt/pneumoscope/bin/python install --no-cache-dir --disable-pip-version-check \
-        --constraint constraints.txt ".[${HARDWARE}]" \
+        --constraint constraints.txt ".[${HARDWARE},dicom]" \
     && rm -r app build *.egg-info  # or the next build would take the empty module for the newer one
 COPY README.md LICENSE ./
 COPY app app
@@ -32,6 +32,8 @@ ENV PATH=/opt/pneumoscope/bin:$PATH \
     PNEUMOSCOPE_HOST=0.0.0.0 \
     PNEUMOSCOPE_PORT=8000 \
     PNEUMOSCOPE_MODEL_DIR=/srv/models/pneumonia/1
+# The one place where something is kept, and by the bridge to an Orthanc alone: a volume.
+RUN mkdir --parents /var/lib/pneumoscope && chown 10001:10001 /var/lib/pneumoscope
 WORKDIR /srv
 USER 10001:10001
 EXPOSE 8000

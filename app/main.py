@@ -7,7 +7,18 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from app import __version__
-from app.api import explain, health, model, observation, open_inference, pages, predict, problems, reference
+from app.api import (
+    explain,
+    film,
+    health,
+    model,
+    observation,
+    open_inference,
+    pages,
+    predict,
+    problems,
+    reference,
+)
 from app.api.admission import Admission, AdmissionGate
 from app.api.decoding import DecodingPool
 from app.api.limits import BodyLimit, HostLimit
@@ -16,6 +27,7 @@ from app.api.service import Service, expected_wait
 from app.engine.batcher import Batcher, BatchRun
 from app.engine.classifier import Classifier
 from app.engine.cores import lanes_for, usable_cores
+from app.imaging import prepare
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 
@@ -61,6 +73,7 @@ def create_app(settings: Settings, classifier: Classifier | None = None) -> Fast
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service = build_service(settings, classifier or open_classifier(settings), metrics)
         service.batcher.start()
+        await asyncio.to_thread(prepare)  # while the batcher's own thread warms the model
         app.state.service = service
         yield
         service.draining = True
@@ -85,7 +98,7 @@ def create_app(settings: Settings, classifier: Classifier | None = None) -> Fast
     app.add_middleware(HostLimit, hosts=settings.trusted_hosts)
     app.add_middleware(RequestRecorder, metrics=metrics)
     problems.install(app, metrics)
-    for resource in (predict, explain, model, open_inference, health, observation, reference):
+    for resource in (predict, explain, film, model, open_inference, health, observation, reference):
         app.include_router(resource.router)
     pages.install(app)
     return app

@@ -30,6 +30,7 @@ AnyCase = BeforeValidator(_lower)
 Batch = Annotated[int, Field(ge=1, le=1024)]
 Milliseconds = Annotated[float, Field(ge=0, le=1000)]
 Wait = Annotated[float, Field(gt=0, le=3600)]
+_URL = r"^https?://[^\s/]+(/\S*)?$"
 Workers = Annotated[int, Field(ge=1, le=256)]
 
 
@@ -110,6 +111,26 @@ class Settings(BaseSettings):
     )
     drain_s: float = Field(
         20, ge=0, le=3600, description="Longest time to finish what was accepted after SIGTERM, in seconds."
+    )
+
+    orthanc_url: str = Field(
+        "http://localhost:8042", pattern=_URL, description="Orthanc's address, for `python -m app orthanc`."
+    )
+    orthanc_user: str | None = Field(None, description="User that the bridge is to Orthanc.")
+    orthanc_password: SecretStr | None = Field(None, description="That user's password.")
+    orthanc_service_url: str = Field(
+        "http://localhost:8000",
+        pattern=_URL,
+        description="Address of the service that judges Orthanc's films.",
+    )
+    orthanc_service_key: SecretStr | None = Field(
+        None, description="Key that the bridge sends to that service, where it asks for one."
+    )
+    orthanc_state: Path = Field(
+        Path("orthanc-bridge.sqlite3"), description="File in which the bridge keeps what it has done."
+    )
+    orthanc_poll_s: float = Field(
+        2, gt=0, le=3600, description="How long the bridge waits before it asks Orthanc again, in seconds."
     )
 
     @property

@@ -27,6 +27,7 @@ _FILM_ROUTES = {
     "/predict": re.compile(r"/predict"),
     "/predict/batch": re.compile(r"/predict/batch"),
     "/explain": re.compile(r"/explain"),
+    "/film": re.compile(r"/film"),
     "/v2/models/{model}/infer": re.compile(r"/v2/models/[^/]+/infer"),
     "/v2/models/{model}/versions/{version}/infer": re.compile(r"/v2/models/[^/]+/versions/[^/]+/infer"),
 }

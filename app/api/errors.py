@@ -13,17 +13,20 @@ ApiError
 ├── InferenceRefused      a request of the Open Inference Protocol that this model cannot take
 ├── UnknownModel          another model, or another version of it, than the one being served
 ├── NoHeatmap             this model has no heat map
+├── DicomMissing          this installation writes no DICOM
 ├── UnknownProblem        no problem has this code
 └── ClientGone            nobody waits for the answer any more
 
-With `ImagingError` (app.imaging) and `EngineError` (app.engine), whose trees stand in their own modules,
-these are all the exceptions that are expected while answering. Answers are RFC 9457 problem documents.
+With `ImagingError` (app.imaging), `EngineError` (app.engine) and `ReportingError` (app.reporting), whose trees
+stand in their own modules, these are all the exceptions that are expected while answering. Answers are RFC 9457
+problem documents.
 """
 
 from dataclasses import dataclass
 
 from app.engine import errors as engine
-from app.imaging import ImagingError, TooManyPixels, UnreadableImage, UnsupportedImage
+from app.imaging import ImagingError, TooManyPixels, UnreadableImage, UnsuitableFilm, UnsupportedImage
+from app.reporting.errors import NotDicom, OwnResult, ReportingError, Unidentified
 
 
 class ApiError(Exception):
@@ -84,6 +87,10 @@ class NoHeatmap(ApiError):
     """This model has no heat map."""
 
 
+class DicomMissing(ApiError):
+    """This installation writes no DICOM."""
+
+
 class UnknownProblem(ApiError):
     """No problem has this code."""
 
@@ -107,7 +114,7 @@ INVALID_REQUEST = Kind("invalid-request", 422, "Invalid request", "See `errors` 
 
 KINDS: dict[type[Exception], Kind] = {
     UnreadableImage: Kind(
-        "unreadable-image", 400, "The file cannot be read", "Send the whole, undamaged JPEG or PNG file."
+        "unreadable-image", 400, "The file cannot be read", "Send the whole, undamaged file."
     ),
     MalformedForm: Kind(
         "malformed-form", 400, "The form cannot be read", "Send multipart/form-data with a correct boundary."
@@ -122,6 +129,12 @@ KINDS: dict[type[Exception], Kind] = {
     KeyRefused: Kind("key-refused", 401, "Key required", "Send one of the service's keys as X-API-Key."),
     UnknownProblem: Kind("unknown-problem", 404, "No such problem", "See the reference of problems."),
     UnknownModel: Kind("unknown-model", 404, "No such model", "GET /model tells the name and the version."),
+    NotDicom: Kind(
+        "no-dicom-result",
+        406,
+        "No DICOM result of this film",
+        "Send the film as DICOM, or ask for another form of the answer.",
+    ),
     UploadTooSlow: Kind("upload-too-slow", 408, "The upload took too long", "Send it again, faster."),
     NoHeatmap: Kind(
         "no-heatmap", 409, "This model has no heat map", "Use /predict, or serve a model with a heat map."
@@ -136,10 +149,26 @@ KINDS: dict[type[Exception], Kind] = {
         "too-many-pixels", 413, "The film has too many pixels", "Send a smaller film, or raise MAX_PIXELS."
     ),
     UnsupportedImage: Kind(
-        "unsupported-image", 415, "Not a supported kind of file", "Send one film as JPEG or PNG."
+        "unsupported-image", 415, "Not a supported kind of file", "Send one film as JPEG, PNG or DICOM."
+    ),
+    UnsuitableFilm: Kind(
+        "unsuitable-film",
+        422,
+        "Not a single chest film",
+        "Send one chest film: CR, DX or a secondary capture.",
     ),
     FieldMissing: Kind(
         "field-missing", 422, "A form field is missing", "Send the film in the field that `detail` names."
+    ),
+    Unidentified: Kind(
+        "film-unidentified",
+        422,
+        "The film does not say what it is",
+        "Send a DICOM film with the UIDs of its instance, series and study.",
+    ),
+    OwnResult: Kind("own-result", 422, "A result, not a film", "Send the film that this is the result of."),
+    DicomMissing: Kind(
+        "dicom-missing", 501, "No DICOM here", "Install the service's extra 'dicom', or ask for another form."
     ),
     Overloaded: Kind(
         "overloaded", 429, "Too many films at once", "Try again after the seconds in Retry-After."
@@ -172,7 +201,7 @@ ALL_KINDS: dict[str, Kind] = {
     kind.code: kind for kind in (INTERNAL, INVALID_REQUEST, *STATUS_KINDS.values(), *KINDS.values())
 }
 
-EXPECTED = (ApiError, ImagingError, engine.EngineError)
+EXPECTED = (ApiError, ImagingError, engine.EngineError, ReportingError)
 
 
 def kind_of(error: Exception) -> Kind:

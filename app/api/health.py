@@ -3,13 +3,17 @@
 from fastapi import APIRouter
 
 from app.api.dependencies import ServiceOf
-from app.api.examples import problems
+from app.api.examples import json_example, problems
 from app.api.schemas import Health
 
 router = APIRouter(prefix="/health", tags=["operation"])
 
 
-@router.get("/live", summary="Is the process alive?", responses=problems("host-refused"))
+@router.get(
+    "/live",
+    summary="Is the process alive?",
+    responses={200: json_example({"status": "live"}), **problems("host-refused")},
+)
 async def live() -> Health:
     """200 as long as the process answers at all."""
     return Health(status="live")
@@ -18,7 +22,10 @@ async def live() -> Health:
 @router.get(
     "/ready",
     summary="Does it take films?",
-    responses=problems("host-refused", "not-ready", "draining"),
+    responses={
+        200: json_example({"status": "ready"}),
+        **problems("host-refused", "not-ready", "draining"),
+    },
 )
 async def ready(service: ServiceOf) -> Health:
     """200 once every batch size has been run, and until the service is told to stop."""

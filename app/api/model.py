@@ -3,13 +3,17 @@
 from fastapi import APIRouter
 
 from app.api.dependencies import KeyHeld, ServiceOf
-from app.api.examples import problems
+from app.api.examples import SERVED_MODEL, json_example, problems
 from app.api.schemas import ServedModel
 
 router = APIRouter(tags=["model"], dependencies=[KeyHeld])
 
 
-@router.get("/model", summary="The model and its figures", responses=problems("host-refused", "key-refused"))
+@router.get(
+    "/model",
+    summary="The model and its figures",
+    responses={200: json_example(SERVED_MODEL), **problems("host-refused", "key-refused")},
+)
 async def model(service: ServiceOf) -> ServedModel:
     """The manifest in the model file, the file's SHA-256, the device, and the threshold in force."""
     classifier = service.classifier

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Response
 
 from app.api.dependencies import ServiceOf
-from app.api.examples import problems
+from app.api.examples import METRICS, problems
 from app.telemetry.metrics import CONTENT_TYPE
 
 router = APIRouter(tags=["operation"])
@@ -13,7 +13,10 @@ router = APIRouter(tags=["operation"])
     "/metrics",
     summary="Metrics for Prometheus",
     response_class=Response,
-    responses={200: {"content": {CONTENT_TYPE: {"schema": {"type": "string"}}}}, **problems("host-refused")},
+    responses={
+        200: {"content": {CONTENT_TYPE: {"schema": {"type": "string"}, "example": METRICS}}},
+        **problems("host-refused"),
+    },
 )
 async def metrics(service: ServiceOf) -> Response:
     """All metrics in Prometheus's text format."""

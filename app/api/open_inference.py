@@ -18,10 +18,11 @@ from app.api import tensors
 from app.api.dependencies import KeyHeld, Place, ServiceOf
 from app.api.errors import ClientGone, UnknownModel
 from app.api.examples import (
-    INFERENCE,
     INFERENCE_PROBLEMS,
     MODEL_CONFIG,
     MODEL_METADATA,
+    SERVER_METADATA,
+    inference_answer,
     inference_body,
     inference_errors,
     json_example,
@@ -72,7 +73,11 @@ def _of_model(
     return route
 
 
-@router.get("", summary="The server", responses=inference_errors("host-refused"))
+@router.get(
+    "",
+    summary="The server",
+    responses={200: json_example(SERVER_METADATA), **inference_errors("host-refused")},
+)
 async def server() -> ServerMetadata:
     """Name, version, and the extensions of the protocol that are there."""
     return ServerMetadata(
@@ -80,7 +85,11 @@ async def server() -> ServerMetadata:
     )
 
 
-@router.get("/health/live", summary="Is the process alive?", responses=inference_errors("host-refused"))
+@router.get(
+    "/health/live",
+    summary="Is the process alive?",
+    responses={200: json_example({"live": True}), **inference_errors("host-refused")},
+)
 async def live() -> ServerLive:
     """200 as long as the process answers at all."""
     return ServerLive(live=True)
@@ -89,7 +98,10 @@ async def live() -> ServerLive:
 @router.get(
     "/health/ready",
     summary="Does it take films?",
-    responses=inference_errors("host-refused", "not-ready", "draining"),
+    responses={
+        200: json_example({"ready": True}),
+        **inference_errors("host-refused", "not-ready", "draining"),
+    },
 )
 async def ready(service: ServiceOf) -> ServerReady:
     """200 once every batch size has been run, and until the service is told to stop."""
@@ -101,7 +113,10 @@ async def ready(service: ServiceOf) -> ServerReady:
     "/ready",
     key=False,
     summary="Does the model take films?",
-    responses=inference_errors("host-refused", "unknown-model", "invalid-request", "not-ready", "draining"),
+    responses={
+        200: json_example({"name": "pneumonia", "ready": True}),
+        **inference_errors("host-refused", "unknown-model", "invalid-request", "not-ready", "draining"),
+    },
 )
 async def model_ready(service: ServiceOf) -> ModelReady:
     """200 whenever the service is ready: it serves one model."""
@@ -165,7 +180,7 @@ async def config(service: ServiceOf) -> ModelConfig:
     summary="Run the model on decoded films",
     response_description="The outputs asked for: JSON, or JSON followed by raw bytes.",
     response_model=tensors.InferenceResponse,
-    responses={200: json_example(INFERENCE), **inference_errors(*INFERENCE_PROBLEMS)},
+    responses={200: inference_answer(), **inference_errors(*INFERENCE_PROBLEMS)},
     openapi_extra=inference_body(tensors.InferenceRequest.model_json_schema()),
 )
 async def infer(

@@ -1,4 +1,4 @@
-"""Heat maps as pictures, painted in the decoding pool, off the event loop."""
+"""Films and heat maps as pictures, painted in the decoding pool, off the event loop."""
 
 import base64
 
@@ -28,4 +28,15 @@ async def painted_film(service: Service, film: bytes, reading: Reading) -> bytes
         raise NoHeatmap("This model has no heat map, so there is nothing to lay over the film.")
     return await service.decoders.run(
         lambda: overlay.over_film(film, heatmap, max_pixels=service.settings.max_pixels)
+    )
+
+
+async def film_alone(service: Service, film: bytes) -> bytes:
+    """The film at its own size as a greyscale PNG.
+
+    Raises:
+        ImagingError: it is not a readable radiograph.
+    """
+    return await service.decoders.run(
+        lambda: overlay.film_alone(film, max_pixels=service.settings.max_pixels)
     )

@@ -4,11 +4,27 @@ import asyncio
 import time
 from collections.abc import Hashable
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
 from app.api.dependencies import Explain, Film, Films, ServiceOf
+from app.api.dicom_results import report_of
 from app.api.errors import EXPECTED
-from app.api.examples import BATCH, FILM_PROBLEMS, PREDICTION, UPLOAD_PROBLEMS, form, json_example, problems
+from app.api.examples import (
+    BATCH,
+    BELOW_THRESHOLD,
+    DICOM_PROBLEMS,
+    FILM_PROBLEMS,
+    FOR_REVIEW,
+    PREDICTION,
+    UPLOAD_PROBLEMS,
+    WITH_HEAT_MAP,
+    form,
+    json_example,
+    json_examples,
+    or_dicom,
+    problems,
+)
+from app.api.negotiation import DICOM, VARY, prefers_dicom
 from app.api.painting import overlay_uri
 from app.api.problems import problem_of
 from app.api.reading import Reading, read_film
@@ -24,17 +40,35 @@ router = APIRouter(tags=["films"])
     "/predict",
     summary="Judge one film",
     response_description="The model's probability, its label, and whether a person should look.",
+    response_model=Prediction,
     responses={
-        200: json_example(PREDICTION),
-        **problems(*UPLOAD_PROBLEMS, *FILM_PROBLEMS, "invalid-request"),
+        200: {
+            "content": {
+                **json_examples(
+                    above_the_threshold=PREDICTION,
+                    below_the_threshold=BELOW_THRESHOLD,
+                    for_review=FOR_REVIEW,
+                    with_the_heat_map=WITH_HEAT_MAP,
+                )["content"],
+                **or_dicom("A structured report by TID 1500, of a DICOM film."),
+            }
+        },
+        **problems(*UPLOAD_PROBLEMS, *FILM_PROBLEMS, *DICOM_PROBLEMS, "invalid-request"),
     },
     openapi_extra=form("file"),
 )
-async def predict(request: Request, service: ServiceOf, film: Film, explain: Explain = False) -> Prediction:
-    """Read one chest film, JPEG or PNG, and answer with the probability of pneumonia.
+async def predict(
+    request: Request, response: Response, service: ServiceOf, film: Film, explain: Explain = False
+) -> Prediction | Response:
+    """Read one chest film, JPEG, PNG or DICOM, and answer with the probability of pneumonia.
 
-    Whatever the answer, a reader decides: the service never calls a film healthy.
+    Whatever the answer, a reader decides: the service never calls a film healthy. With
+    `Accept: application/dicom`, of a DICOM film: a structured report in the film's own study.
     """
+    if prefers_dicom(request, over="application/json"):
+        report = await unless_gone(request, report_of(service, film))
+        return Response(report, media_type=DICOM, headers=VARY)
+    response.headers.update(VARY)
     identifier = logs.request_id.get() or ""
     return await unless_gone(request, _predict(service, film, identifier, explain=explain))
 
@@ -77,12 +111,15 @@ async def _predict(
     reading = await read_film(service, film, owner=owner)
     started = time.perf_counter()
     overlay = await overlay_uri(service, reading) if explain else None
-    prediction = _prediction(service, reading, identifier, overlay)
+    prediction = prediction_of(service, reading, identifier, overlay)
     service.metrics.stage_seconds.labels("encode").observe(time.perf_counter() - started)
     return prediction
 
 
-def _prediction(service: Service, reading: Reading, identifier: str, overlay: str | None) -> Prediction:
+def prediction_of(
+    service: Service, reading: Reading, identifier: str, overlay: str | None = None
+) -> Prediction:
+    """The answer for one film that has been read."""
     finding, classifier = reading.finding, service.classifier
     subtypes = finding.subtypes
     return Prediction(

@@ -1,7 +1,7 @@
 """Bytes of an upload → a reading: decoded in the pool, judged by the batcher, timed and counted."""
 
 import time
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from app.api.service import Service
 from app.engine.batcher import Answer
 from app.engine.finding import Finding
-from app.imaging import Exposure, read
+from app.imaging import Doubt, Exposure, read
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ async def read_film(service: Service, data: bytes, *, owner: Hashable | None = N
 
     Args:
         service: the service.
-        data: a JPEG or PNG file.
+        data: a JPEG, PNG or DICOM file.
         owner: whose turn it is in the queue; the films of one request share it.
 
     Raises:
@@ -43,7 +43,9 @@ async def read_film(service: Service, data: bytes, *, owner: Hashable | None = N
         owner=owner,
     )
     decode_seconds = time.perf_counter() - started
-    finding, answer = await judge(service, radiograph.pixels, radiograph.exposure, owner=owner)
+    finding, answer = await judge(
+        service, radiograph.pixels, radiograph.exposure, radiograph.doubts, owner=owner
+    )
     service.metrics.stage_seconds.labels("decode").observe(decode_seconds)
     return Reading(
         finding=finding,
@@ -56,7 +58,12 @@ async def read_film(service: Service, data: bytes, *, owner: Hashable | None = N
 
 
 async def judge(
-    service: Service, pixels: npt.NDArray[np.uint8], exposure: Exposure, *, owner: Hashable | None = None
+    service: Service,
+    pixels: npt.NDArray[np.uint8],
+    exposure: Exposure,
+    doubts: Iterable[Doubt] = (),
+    *,
+    owner: Hashable | None = None,
 ) -> tuple[Finding, Answer]:
     """What the model says of one decoded film, uint8 [S, S], counted in the metrics.
 
@@ -65,7 +72,7 @@ async def judge(
     """
     metrics = service.metrics
     answer = await service.batcher.submit(pixels, owner=owner)
-    finding = service.classifier.finding(answer.outputs, exposure)
+    finding = service.classifier.finding(answer.outputs, exposure, doubts)
     metrics.stage_seconds.labels("queue").observe(answer.queue_seconds)
     metrics.stage_seconds.labels("inference").observe(answer.inference_seconds)
     metrics.predictions.labels(finding.label, str(finding.review).lower()).inc()

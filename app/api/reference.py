@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from app.api.errors import ALL_KINDS, UnknownProblem
-from app.api.examples import problems
+from app.api.examples import PROBLEM_KIND, json_example, problems
 from app.api.schemas import ProblemKind
 
 router = APIRouter(tags=["reference"])
@@ -12,7 +12,10 @@ router = APIRouter(tags=["reference"])
 @router.get(
     "/problems/{code}",
     summary="What a problem means",
-    responses=problems("host-refused", "unknown-problem", "invalid-request"),
+    responses={
+        200: json_example(PROBLEM_KIND),
+        **problems("host-refused", "unknown-problem", "invalid-request"),
+    },
 )
 async def explain_problem(code: str) -> ProblemKind:
     """What a problem means and what to do about it; every problem's `type` leads here."""

@@ -25,7 +25,7 @@ class SubtypesBody(Body):
 class ReasonBody(Body):
     """Why a person should look at the film."""
 
-    code: Literal["novel", "uncertain", "exposure"]
+    code: Literal["novel", "uncertain", "exposure", "age", "view"]
     words: str
 
 

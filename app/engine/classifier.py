@@ -1,7 +1,7 @@
 """Pixels → outputs → findings: the ONNX session, its manifest, and the threshold in force."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -31,7 +31,7 @@ from app.engine.providers import (
     open_session,
     runner,
 )
-from app.imaging import Exposure, Radiograph
+from app.imaging import Doubt, Exposure, Radiograph
 
 log = logging.getLogger(__name__)
 
@@ -261,15 +261,17 @@ class Classifier:
         """
         outputs = self.run(np.stack([radiograph.pixels for radiograph in radiographs]))
         return [
-            self.finding(outputs.of_film(row), radiograph.exposure) if sound else not_a_probability()
+            self.finding(outputs.of_film(row), radiograph.exposure, radiograph.doubts)
+            if sound
+            else not_a_probability()
             for row, (radiograph, sound) in enumerate(zip(radiographs, outputs.sound(), strict=True))
         ]
 
-    def finding(self, outputs: Outputs, exposure: Exposure) -> Finding:
+    def finding(self, outputs: Outputs, exposure: Exposure, doubts: Iterable[Doubt] = ()) -> Finding:
         """What the outputs of one film, each [1, ...], mean at the threshold in force."""
         probability = round(float(outputs.probability[0]), 6)
         novelty = None if outputs.novelty is None else float(outputs.novelty[0])
-        reasons = review_reasons(probability, novelty, exposure, self.manifest)
+        reasons = review_reasons(probability, novelty, exposure, self.manifest, doubts)
         return Finding(
             probability=probability,
             label=label_for(probability, self.threshold),

@@ -1,5 +1,6 @@
 """What the engine says of one film, and when a person should look again."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -7,10 +8,17 @@ import numpy as np
 import numpy.typing as npt
 
 from app.engine.manifest import Manifest
-from app.imaging import Exposure
+from app.imaging import Doubt, Exposure
 
 Label = Literal["NORMAL", "PNEUMONIA"]
-ReasonCode = Literal["novel", "uncertain", "exposure"]
+ReasonCode = Literal["novel", "uncertain", "exposure", "age", "view"]
+
+
+_WORDS_OF_DOUBT: dict[Doubt, str] = {
+    "age": "The file says that the patient is not of one to five years; the model was trained on films "
+    "of children of that age.",
+    "view": "The file says that the view is not frontal (PA or AP); the model was trained on frontal films.",
+}
 
 
 class Reason(NamedTuple):
@@ -55,9 +63,16 @@ def label_for(probability: float, threshold: float) -> Label:
 
 
 def review_reasons(
-    probability: float, novelty: float | None, exposure: Exposure, manifest: Manifest
+    probability: float,
+    novelty: float | None,
+    exposure: Exposure,
+    manifest: Manifest,
+    doubts: Iterable[Doubt] = (),
 ) -> tuple[Reason, ...]:
-    """Why a person should look again at a film, by the manifest's limits; empty if nothing asks for it."""
+    """Why a person should look again at a film, by the manifest's limits and by what its file says of it.
+
+    Empty if nothing asks for it.
+    """
     reasons: list[Reason] = []
     if manifest.novelty is not None and novelty is not None and novelty > manifest.novelty.limit:
         reasons.append(
@@ -80,6 +95,7 @@ def review_reasons(
         reasons.append(
             Reason("exposure", f"The film is {fault} than the films that the model was trained on.")
         )
+    reasons += [Reason(doubt, _WORDS_OF_DOUBT[doubt]) for doubt in doubts]
     return tuple(reasons)
 
 

@@ -3,6 +3,7 @@
 ImagingError
 ├── UnreadableImage     the bytes are empty, cut short or corrupt
 ├── UnsupportedImage    a kind of file that is not read here
+├── UnsuitableFilm      a DICOM object that is not a single chest film
 └── TooManyPixels       its header claims more pixels than are allowed
 """
 
@@ -17,6 +18,10 @@ class UnreadableImage(ImagingError):
 
 class UnsupportedImage(ImagingError):
     """A kind of file that is not read here, or one that holds more than one picture."""
+
+
+class UnsuitableFilm(ImagingError):
+    """A DICOM object that is not a single chest film. The message names attributes, never their values."""
 
 
 class TooManyPixels(ImagingError):

@@ -1,4 +1,5 @@
-"""A heat map as a picture: alone on a transparent ground, or laid over the film at the film's own size.
+"""A heat map as a picture: alone on a transparent ground, or laid over the film at the film's own size; and that
+film alone.
 
 Only evidence *for* pneumonia is painted: the weaker it is, the more transparent. The colours are those of
 "inferno" (N. Smith and S. van der Walt, CC0), whose lightness rises evenly: brighter always means more.
@@ -10,12 +11,16 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from app.imaging.raster import MAX_PIXELS, read_upright
+from app.imaging.radiograph import MAX_PIXELS
+from app.imaging.upload import read_upright
 
 Heatmap = npt.NDArray[np.float32]
 
 MAX_PAINTED_PIXELS = 16_000_000
 """Films with more pixels than this are painted on a smaller copy."""
+
+MAX_SHOWN_PIXELS = 4_000_000
+"""Films with more pixels than this are shown alone as a smaller copy: a screen has no more."""
 
 FULL_SCALE = 4.0
 """Evidence (in logits) that is painted in the brightest colour; a film's own maximum, where that is more."""
@@ -48,17 +53,41 @@ def layer(heatmap: Heatmap, width: int, height: int) -> bytes:
 def over_film(data: bytes, heatmap: Heatmap, *, max_pixels: int = MAX_PIXELS) -> bytes:
     """The film in `data`, upright and at its own size, with the heat map over it, as an RGB PNG.
 
+    Args and errors are those of `painted`; films over `MAX_PAINTED_PIXELS` are painted on a smaller copy.
+    """
+    return _png(painted(data, heatmap, max_pixels=max_pixels))
+
+
+def painted(
+    data: bytes, heatmap: Heatmap, *, max_pixels: int = MAX_PIXELS, shrink_to: int = MAX_PAINTED_PIXELS
+) -> Image.Image:
+    """The film in `data`, upright, with the heat map over it, as an 'RGB' picture.
+
     Args:
-        data: the upload that `heatmap` is the answer to, JPEG or PNG.
+        data: the upload that `heatmap` is the answer to, JPEG, PNG or DICOM.
         heatmap: float32, [h, w], evidence for pneumonia in logits.
-        max_pixels: refuse larger films; those over `MAX_PAINTED_PIXELS` are painted on a smaller copy.
+        max_pixels: refuse larger films.
+        shrink_to: films with more pixels are painted on a copy with about as many.
 
     Raises:
         ImagingError: as `app.imaging.read` does.
     """
-    film = read_upright(data, max_pixels=max_pixels, shrink_to=MAX_PAINTED_PIXELS)
+    film = read_upright(data, max_pixels=max_pixels, shrink_to=shrink_to)
     evidence = _evidence(heatmap, film.size)
-    return _png(Image.composite(_coloured(evidence), film.convert("RGB"), _opacity(evidence)))
+    return Image.composite(_coloured(evidence), film.convert("RGB"), _opacity(evidence))
+
+
+def film_alone(data: bytes, *, max_pixels: int = MAX_PIXELS) -> bytes:
+    """The film in `data`, upright and at its own size, as an 8-bit greyscale PNG.
+
+    Args:
+        data: an upload, JPEG, PNG or DICOM.
+        max_pixels: refuse larger films; those over `MAX_SHOWN_PIXELS` come back smaller.
+
+    Raises:
+        ImagingError: as `app.imaging.read` does.
+    """
+    return _png(read_upright(data, max_pixels=max_pixels, shrink_to=MAX_SHOWN_PIXELS))
 
 
 def _evidence(heatmap: Heatmap, size: tuple[int, int]) -> Image.Image:

@@ -6,6 +6,12 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+MAX_PIXELS = 64_000_000
+"""Films with more pixels than this are refused, unless told otherwise."""
+
+Doubt = Literal["age", "view"]
+"""What a file says of its film that the model does not know: the patient's age, or a view that is not frontal."""
+
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
@@ -25,15 +31,17 @@ class Radiograph:
 
     `pixels`: uint8, [size, size], 0 black: greyscale, upright, squashed to the square.
     `width`, `height`: the film's own size in pixels, upright.
-    `bits`: significant bits a sample in the file (8 for JPEG, up to 16 for PNG).
+    `bits`: significant bits a sample in the file (8 for JPEG, up to 16 for PNG and DICOM).
+    `doubts`: what DICOM says of patient and view that the model does not know.
     """
 
     pixels: npt.NDArray[np.uint8]
     width: int
     height: int
-    format: Literal["JPEG", "PNG"]
+    format: Literal["JPEG", "PNG", "DICOM"]
     bits: int
     exposure: Exposure
+    doubts: tuple[Doubt, ...] = ()
 
 
 def measure_exposure(pixels: npt.NDArray[np.uint8]) -> Exposure:

@@ -17,12 +17,11 @@ import numpy.typing as npt
 from PIL import Image, ImageChops, JpegImagePlugin, MpoImagePlugin, PngImagePlugin
 
 from app.imaging.errors import ImagingError, TooManyPixels, UnreadableImage, UnsupportedImage
-from app.imaging.radiograph import Radiograph, measure_exposure
+from app.imaging.radiograph import MAX_PIXELS, Radiograph, measure_exposure
 
 # Named so that Pillow registers them here and now, not during the first upload.
 _PLUGINS = (JpegImagePlugin, MpoImagePlugin, PngImagePlugin)
 
-MAX_PIXELS = 64_000_000
 DRAFT_FACTOR = 2
 """A JPEG is decoded at the smallest of libjpeg's scales (1, 1/2, 1/4, 1/8) that still leaves this many
 times the target size on both sides; the one resize that follows then hides the difference."""
@@ -150,7 +149,7 @@ def _kind(data: bytes) -> Literal["JPEG", "PNG"]:
         return "JPEG"
     if data.startswith(_PNG_SIGNATURE):
         return "PNG"
-    raise UnsupportedImage("The file is neither JPEG nor PNG.")
+    raise UnsupportedImage("The file is neither JPEG, PNG nor DICOM.")
 
 
 def _orientation(image: Image.Image) -> int:

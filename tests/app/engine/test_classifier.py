@@ -8,15 +8,17 @@ from app import imaging
 from app.engine.classifier import Classifier
 from app.engine.errors import DeviceFailed
 from app.engine.finding import Finding
-from app.imaging import Exposure, Radiograph
+from app.imaging import Doubt, Exposure, Radiograph
 from tests import radiographs, tiny_model
 from tests.app.live import gated
 
 
-def flat(level: int, *, contrast: float = 100) -> Radiograph:
+def flat(level: int, *, contrast: float = 100, doubts: tuple[Doubt, ...] = ()) -> Radiograph:
     """A film of one grey level, said to be well exposed."""
     pixels = np.full((tiny_model.SIZE, tiny_model.SIZE), level, np.uint8)
-    return Radiograph(pixels, 64, 64, "PNG", 8, Exposure(brightness=max(level, 20), contrast=contrast))
+    return Radiograph(
+        pixels, 64, 64, "PNG", 8, Exposure(brightness=max(level, 20), contrast=contrast), doubts
+    )
 
 
 def probability_of(level: float) -> float:
@@ -27,7 +29,9 @@ def probability_of(level: float) -> float:
 def classify(classifier: Classifier, *films: Radiograph, pad_to: int | None = None) -> list[Finding]:
     outputs = classifier.run(stacked(*films, pad_to=pad_to))
     assert outputs.sound()[: len(films)].all()
-    return [classifier.finding(outputs.of_film(row), film.exposure) for row, film in enumerate(films)]
+    return [
+        classifier.finding(outputs.of_film(row), film.exposure, film.doubts) for row, film in enumerate(films)
+    ]
 
 
 def stacked(*films: Radiograph, pad_to: int | None = None) -> npt.NDArray[np.uint8]:
@@ -93,6 +97,8 @@ def test_a_probability_at_the_threshold_is_pneumonia(tiny_folder: Path) -> None:
         (flat(241), ["novel"]),
         (flat(140, contrast=1), ["exposure"]),
         (flat(252), ["novel", "exposure"]),
+        (flat(140, doubts=("age",)), ["age"]),
+        (flat(127, doubts=("age", "view")), ["uncertain", "age", "view"]),
     ],
 )
 def test_review_has_its_reasons(classifier: Classifier, film: Radiograph, codes: list[str]) -> None:
