@@ -1,9 +1,13 @@
-"""The command line: `python -m app` serves, `python -m app check` says what it would serve, and how fast."""
+"""The command line: `python -m app` serves, `predict` judges films without a server, `check` says how fast."""
 
 import logging
+import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NoReturn
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import numpy as np
 import typer
@@ -18,8 +22,13 @@ from app.settings import InvalidSettings, Settings
 from app.telemetry import logs
 from app.telemetry.metrics import Metrics
 
+if TYPE_CHECKING:
+    from app.local.judging import Judgement
+
 MODEL_REFUSED = 1
 SETTINGS_REFUSED = 2
+NOT_ALL_JUDGED = 3
+FOUND_WHAT_FAILS = 4
 
 log = logging.getLogger(__name__)
 cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -72,6 +81,119 @@ def check(
         typer.echo(f"batch of {films:<3}{_speed(classifier, films, runs, alone=classifier.lanes == 1)}")
 
 
+class FailOn(StrEnum):
+    """What `predict` can be told to end with an exit code of its own for."""
+
+    PNEUMONIA = "pneumonia"
+    REVIEW = "review"
+
+
+@cli.command()
+def predict(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE", help="Films, folders of films, or - for standard input."),
+    ],
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Go into folders inside folders.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object a film, as soon as it is judged, in order.")
+    ] = False,
+    heatmap: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write each film with its heat map over it into this folder."),
+    ] = None,
+    fail_on: Annotated[
+        list[FailOn] | None,
+        typer.Option(help="Exit with 4 if a film is labelled PNEUMONIA, or asks for review; repeatable."),
+    ] = None,
+) -> None:
+    """Judge films on this machine, without a server.
+
+    \b
+    Exit codes:
+    0  every film was judged
+    1  the model is refused, or the device does not run it
+    2  a setting or an argument is wrong, or there is no film
+    3  some film could not be judged; the others were
+    4  every film was judged, and what --fail-on names was found
+    """
+    from app.local import films, judging, report
+
+    chosen = _settings()
+    logs.configure("error")
+    found = films.find(files, recursive=recursive, max_bytes=chosen.max_upload_bytes)
+    if found.left_out:
+        typer.echo(f"Left out, since they are no films: {found.left_out} of the folders' files.", err=True)
+    if not found.films:
+        hint = "" if recursive else "; --recursive goes into folders inside folders"
+        raise typer.BadParameter(f"there is no film in what is named{hint}.")
+    classifier = _classifier(chosen)
+    if heatmap is not None and not classifier.has_heatmap:
+        raise typer.BadParameter("this model has no heat map.", param_hint="--heatmap")
+    judgements: list[judging.Judgement] = []
+    bar = report.progress(hidden=len(found.films) == 1 or (as_json and sys.stdout.isatty()))
+    task = bar.add_task("", total=len(found.films))
+
+    def note(judgement: judging.Judgement) -> None:
+        judgements.append(judgement)
+        bar.advance(task)
+        if as_json:
+            typer.echo(report.json_line(judgement))
+
+    places = None if heatmap is None else films.heatmap_places(found.films, heatmap)
+    try:
+        with bar:
+            judging.judge(chosen, classifier, found.films, heatmaps=places, on_judgement=note)
+    except DeviceFailed as error:
+        _refuse(error, MODEL_REFUSED)
+    finally:
+        if judgements and not as_json:
+            report.show(judgements, classifier)
+    _exit_by(judgements, set(fail_on or ()))
+
+
+@cli.command()
+def dicom(
+    films: Annotated[list[Path], typer.Argument(help="DICOM files, each one chest film.")],
+    output: Annotated[Path, typer.Option(help="Folder for NAME.sr.dcm and NAME.sc.dcm of each film.")],
+) -> None:
+    """Write each film's structured report and heat map as DICOM files, by the local model.
+
+    Exits with 0 where all were written, with 3 where a film was refused, with 4 where one failed.
+    """
+    chosen = _settings()
+    logs.configure("error")
+    try:
+        from app.reporting.files import Outcome, write_results
+    except ModuleNotFoundError as error:
+        _refuse(_extra_missing(error), SETTINGS_REFUSED)
+
+    def tell(film: Path, words: str) -> None:
+        typer.echo(f"{film}: {words}")
+
+    classifier = _classifier(chosen)
+    outcome = write_results(classifier, films, output, max_pixels=chosen.max_pixels, tell=tell)
+    if outcome is not Outcome.WRITTEN:
+        raise typer.Exit(outcome)
+
+
+@cli.command()
+def orthanc() -> None:
+    """Have each new chest film of an Orthanc judged, and store its results there; see docs/orthanc.md."""
+    chosen = _settings()
+    logs.configure(chosen.log_level)
+    try:
+        from app.reporting.orthanc import BridgeRefused, run_bridge
+    except ModuleNotFoundError as error:
+        _refuse(_extra_missing(error), SETTINGS_REFUSED)
+    try:
+        run_bridge(chosen)
+    except BridgeRefused as error:
+        _refuse(error, SETTINGS_REFUSED)
+
+
 def main() -> None:
     """Run the command line."""
     cli()
@@ -94,6 +216,26 @@ def _classifier(chosen: Settings) -> Classifier:
 def _refuse(error: Exception, code: int) -> NoReturn:
     typer.echo(f"pneumoscope does not start: {error}", err=True)
     raise typer.Exit(code)
+
+
+def _exit_by(judgements: Sequence["Judgement"], fail_on: set[FailOn]) -> None:
+    """End with the code of the worst outcome, if it is not that all is well."""
+    found = set()
+    for judgement in judgements:
+        if judgement.prediction is None:
+            raise typer.Exit(NOT_ALL_JUDGED)
+        if judgement.prediction.label == "PNEUMONIA":
+            found.add(FailOn.PNEUMONIA)
+        if judgement.prediction.review:
+            found.add(FailOn.REVIEW)
+    if found & fail_on:
+        raise typer.Exit(FOUND_WHAT_FAILS)
+
+
+def _extra_missing(error: ModuleNotFoundError) -> Exception:
+    return RuntimeError(
+        f"{error.name} is missing; install the extra `dicom`: pip install 'pneumoscope[dicom]'"
+    )
 
 
 def _speed(classifier: Classifier, films: int, runs: int, *, alone: bool) -> str:
