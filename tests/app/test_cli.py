@@ -1,6 +1,3 @@
-import os
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -8,20 +5,12 @@ import pytest
 
 import app
 from tests import tiny_model
-
-ROOT = Path(__file__).parents[2]
-
-
-def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PNEUMOSCOPE")}
-    environment |= {f"PNEUMOSCOPE_{name}": value for name, value in settings.items()}
-    return subprocess.run(
-        [sys.executable, "-m", "app", *arguments],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+from tests.app.command_line import ROOT, run
 
 
-@pytest.mark.parametrize("command", [(), ("check",)], ids=["serve", "check"])
+@pytest.mark.parametrize(
+    "command", [(), ("check",), ("predict", "film.jpg")], ids=["serve", "check", "predict"]
+)
 @pytest.mark.parametrize(
     ("settings", "code", "said"),
     [

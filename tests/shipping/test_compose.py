@@ -1,6 +1,7 @@
 """The Compose files: valid, and in agreement with the image, the settings and Prometheus."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -12,10 +13,12 @@ import jsonschema
 import pytest
 
 from app.main import LAST_BATCH_SECONDS
+from app.reporting.orthanc import TIMEOUT_SECONDS
 from app.settings import PREFIX, Settings
 from tests.shipping.repository import (
     COMPOSE,
     COMPOSE_GPU,
+    ORTHANC,
     PROMETHEUS,
     ROOT,
     image_environment,
@@ -128,7 +131,7 @@ def test_it_has_time_to_drain(service: dict[str, Any]) -> None:
     assert seconds(service["stop_grace_period"]) > drain + LAST_BATCH_SECONDS + 5
 
 
-@pytest.mark.parametrize("name", ["pneumoscope", "prometheus"])
+@pytest.mark.parametrize("name", ["pneumoscope", "prometheus", "orthanc", "bridge"])
 def test_a_container_has_no_privilege_and_cannot_change_itself(hardware: str, name: str) -> None:
     container = stack(hardware)[name]
     assert container["read_only"] is True
@@ -139,10 +142,23 @@ def test_a_container_has_no_privilege_and_cannot_change_itself(hardware: str, na
     assert container["restart"] == "unless-stopped"
 
 
-@pytest.mark.parametrize(("name", "port"), [("pneumoscope", 8000), ("prometheus", 9090)])
+@pytest.mark.parametrize(
+    ("name", "port"),
+    [("pneumoscope", 8000), ("prometheus", 9090), ("orthanc", 8042), ("orthanc", 4242)],
+)
 def test_a_port_is_published_to_this_machine_alone_unless_told_otherwise(name: str, port: int) -> None:
-    (published,) = stack("cpu")[name]["ports"]
-    assert re.fullmatch(rf"\$\{{[A-Z_]+:-127\.0\.0\.1:{port}\}}:{port}", published)
+    published = [line for line in stack("cpu")[name]["ports"] if line.endswith(f":{port}")]
+    assert len(published) == 1
+    assert re.fullmatch(rf"\$\{{[A-Z_]+:-127\.0\.0\.1:{port}\}}:{port}", published[0])
+
+
+def test_no_other_port_is_published() -> None:
+    assert {name: len(container.get("ports", ())) for name, container in stack("cpu").items()} == {
+        "pneumoscope": 1,
+        "prometheus": 1,
+        "orthanc": 2,
+        "bridge": 0,
+    }
 
 
 def test_the_published_port_is_the_one_that_the_service_listens_on(service: dict[str, Any]) -> None:
@@ -174,3 +190,75 @@ def test_prometheus_reads_the_file_that_is_mounted_and_keeps_its_data_in_a_volum
 
 def test_other_images_are_pinned_to_a_version() -> None:
     assert re.fullmatch(r"prom/prometheus:v\d+\.\d+\.\d+", stack("cpu")["prometheus"]["image"])
+    assert re.fullmatch(r"jodogne/orthanc-plugins:\d+\.\d+\.\d+", stack("cpu")["orthanc"]["image"])
+
+
+def test_orthanc_and_its_bridge_start_only_when_asked_for(hardware: str) -> None:
+    profiles = {name: container.get("profiles") for name, container in stack(hardware).items()}
+    assert profiles == {
+        "pneumoscope": None, "prometheus": None, "orthanc": ["orthanc"], "bridge": ["orthanc"],
+    }  # fmt: skip
+
+
+def test_the_bridge_is_the_services_image_with_another_command(
+    hardware: str, service: dict[str, Any]
+) -> None:
+    bridge = stack(hardware)["bridge"]
+    assert bridge["image"] == service["image"]
+    assert bridge["command"] == [*json.loads(only("CMD").arguments), "orthanc"]
+    assert bridge["depends_on"] == service_healthy()
+    assert seconds(bridge["stop_grace_period"]) > TIMEOUT_SECONDS
+
+
+def service_healthy() -> dict[str, Any]:
+    return {"pneumoscope": {"condition": "service_healthy"}}
+
+
+def test_the_bridge_finds_orthanc_and_the_service(service: dict[str, Any]) -> None:
+    services = stack("cpu")
+    environment = services["bridge"]["environment"]
+    chosen = Settings(**{name.removeprefix(PREFIX).lower(): value for name, value in environment.items()})
+    orthanc = json.loads(ORTHANC.read_text())
+    assert chosen.orthanc_url == f"http://orthanc:{orthanc['HttpPort']}"
+    assert chosen.orthanc_service_url == f"http://pneumoscope:{service['environment']['PNEUMOSCOPE_PORT']}"
+    assert orthanc["RegisteredUsers"] == {chosen.orthanc_user: "${ORTHANC_PASSWORD}"}
+    assert services["orthanc"]["environment"]["ORTHANC_PASSWORD"] == "${ORTHANC_PASSWORD:-}"
+    assert environment["PNEUMOSCOPE_ORTHANC_PASSWORD"] == "${ORTHANC_PASSWORD:-}"
+
+
+def test_the_bridges_notes_are_in_a_volume_that_its_user_may_write_to() -> None:
+    bridge = stack("cpu")["bridge"]
+    (volume,) = bridge["volumes"]
+    name, folder = volume.split(":")
+    assert name in load_yaml(COMPOSE)["volumes"]
+    assert PurePosixPath(bridge["environment"]["PNEUMOSCOPE_ORTHANC_STATE"]).parent == PurePosixPath(folder)
+    made = only("RUN").arguments
+    assert folder in made
+    assert f"chown {only('USER').arguments} {folder}" in made
+
+
+def test_orthanc_asks_for_a_password_and_keeps_its_films_in_a_volume() -> None:
+    orthanc, configuration = stack("cpu")["orthanc"], json.loads(ORTHANC.read_text())
+    assert configuration["AuthenticationEnabled"] is True
+    assert configuration["OverwriteInstances"] is False
+    config, data = orthanc["volumes"]
+    source, target, mode = config.split(":")
+    assert (ROOT / source).resolve() == ORTHANC
+    assert mode == "ro"
+    assert f"exec Orthanc {target}" in orthanc["entrypoint"][-1]
+    assert data == f"orthanc:{configuration['StorageDirectory']}"
+    assert configuration["IndexDirectory"] == configuration["StorageDirectory"]
+    assert "orthanc" in load_yaml(COMPOSE)["volumes"]
+    ports = {line.rpartition(":")[2] for line in orthanc["ports"]}
+    assert ports == {str(configuration["HttpPort"]), str(configuration["DicomPort"])}
+
+
+@pytest.mark.parametrize(("password", "started"), [("", False), ("secret", True)])
+def test_orthanc_does_not_start_without_a_password(tmp_path: Path, password: str, *, started: bool) -> None:
+    (tmp_path / "Orthanc").write_text("#!/bin/sh\necho started $1\n")
+    (tmp_path / "Orthanc").chmod(0o755)
+    command = [word.replace("$$", "$") for word in stack("cpu")["orthanc"]["entrypoint"]]
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "ORTHANC_PASSWORD": password}
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    said = "started /etc/orthanc/orthanc.json" if started else "ORTHANC_PASSWORD is not set"
+    assert (told.returncode == 0, told.stdout.strip()) == (started, said)

@@ -59,8 +59,8 @@ def test_help_tells_of_every_target(clone: Path, target: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "environment", "extra"),
     [
-        (("serve", "HARDWARE=cpu"), ".venv", "cpu"),
-        (("serve", "HARDWARE=gpu"), ".venv-gpu", "gpu"),
+        (("serve", "HARDWARE=cpu"), ".venv", "cpu,dicom"),
+        (("serve", "HARDWARE=gpu"), ".venv-gpu", "gpu,dicom"),
         (("test", "HARDWARE=gpu"), ".venv", "dev"),
         (("lint",), ".venv", "dev"),
         (("bench", "HARDWARE=cpu"), ".venv", "dev"),

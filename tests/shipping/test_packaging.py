@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.app.command_line import environment
 from tests.app.live import process
 from tests.shipping.repository import ROOT, dockerfile_stages
 from tests.shipping.runtime_only import absent_modules, distributions
@@ -25,6 +26,22 @@ def test_the_service_answers_where_only_its_runtime_packages_can_be_imported(
             assert answer.status_code == httpx.codes.OK, answer.text
         for page in ("", "docs", "openapi.json", "model", "metrics"):
             assert service.client.get(f"/{page}").status_code == httpx.codes.OK
+
+
+def test_films_are_judged_without_a_server_where_only_runtime_packages_can_be_imported(
+    tiny_folder: Path, tmp_path: Path, film: bytes
+) -> None:
+    (tmp_path / "film.jpg").write_bytes(film)
+    told = subprocess.run(
+        [sys.executable, "-m", "tests.shipping.runtime_only", "predict", tmp_path / "film.jpg"],
+        cwd=ROOT,
+        env=environment(MODEL_DIR=str(tiny_folder)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode == 0, told.stderr
+    assert "1 film: " in told.stdout
 
 
 @pytest.mark.parametrize("module", DEVELOPERS_MODULES)

@@ -11,11 +11,13 @@ import psutil
 import pytest
 
 from app.settings import Settings
-from tests import radiographs
+from tests import dicom_films, radiographs
 from tests.app.live import Live, Process, process, running, wait_until
 
 FILM = radiographs.draw(seed=5)
 GOOD = radiographs.jpeg(FILM)
+DICOM = dicom_films.film(FILM)
+HAND = dicom_films.film(FILM, BodyPartExamined="HAND")
 CORRUPT_EXIF = b"Exif\0\0II\x2a\0\xff\xff\xff\x7f" + bytes(range(100))
 
 
@@ -38,6 +40,9 @@ UPLOADS = {
     ),
     "GIF": Upload(415, "unsupported-image", {"file": radiographs.gif(FILM)}),
     "animated PNG": Upload(415, "unsupported-image", {"file": radiographs.animated_png(FILM)}),
+    "truncated DICOM": Upload(400, "unreadable-image", {"file": dicom_films.encoded(DICOM)[:5000]}),
+    "DICOM of a hand": Upload(422, "unsuitable-film", {"file": dicom_films.encoded(HAND)}),
+    "DICOM preamble alone": Upload(400, "unreadable-image", {"file": bytes(128) + b"DICM"}),
     "40,000 squared": Upload(413, "too-many-pixels", {"file": radiographs.png_claiming(40_000, 40_000)}),
     "10,000 squared": Upload(413, "too-many-pixels", {"file": radiographs.png_claiming(10_000, 10_000)}),
     "too many bytes": Upload(413, "body-too-large", {"file": bytes(3_000_000)}),
@@ -88,7 +93,7 @@ def small(tiny_folder: Path) -> Iterator[Live]:
         yield live
 
 
-@pytest.mark.parametrize("route", ["/predict", "/explain"])
+@pytest.mark.parametrize("route", ["/predict", "/explain", "/film"])
 @pytest.mark.parametrize("name", UPLOADS)
 def test_each_bad_upload_gets_its_answer_and_the_service_lives_on(small: Live, route: str, name: str) -> None:
     upload = UPLOADS[name]

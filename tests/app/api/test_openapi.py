@@ -1,9 +1,12 @@
+import base64
+import io
 import re
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
+from PIL import Image
 
 from app.api.errors import ALL_KINDS
 from tests.app.live import Live
@@ -44,18 +47,74 @@ def test_every_route_has_a_summary_and_its_errors_an_example(document: dict[str,
                     assert example["value"]["status"] == int(status)
 
 
-def test_examples_fit_their_schemas(document: dict[str, Any]) -> None:
-    checked = 0
-    for _, operation in operations(document):
-        for answer in operation["responses"].values():
-            for content in answer.get("content", {}).values():
-                examples = [item["value"] for item in content.get("examples", {}).values()]
-                examples += [content["example"]] if "example" in content else []
-                schema = {**content["schema"], "components": document["components"]}
-                for example in examples:
-                    jsonschema.validate(example, schema)
-                    checked += 1
-    assert checked > 20
+def examples_of(content: dict[str, Any]) -> list[Any]:
+    alone = [content["example"]] if "example" in content else []
+    return alone + [item["value"] for item in content.get("examples", {}).values()]
+
+
+def closed(components: dict[str, Any]) -> dict[str, Any]:
+    """The schemas with no room for a property that they do not describe."""
+    schemas = {
+        name: {"additionalProperties": False, **schema} if "properties" in schema else schema
+        for name, schema in components["schemas"].items()
+    }
+    return {"schemas": schemas}
+
+
+def test_every_answer_has_an_example_that_fits_its_schema_and_nothing_else(document: dict[str, Any]) -> None:
+    components = closed(document["components"])
+    for name, operation in operations(document):
+        assert {"200"} < set(operation["responses"]), name
+        for status, answer in operation["responses"].items():
+            assert answer["content"], (name, status)
+            for media_type, content in answer["content"].items():
+                if content["schema"].get("format") == "binary":
+                    assert not media_type.endswith(("json", "plain")), name
+                    continue
+                assert examples_of(content), (name, status, media_type)
+                for example in examples_of(content):
+                    jsonschema.validate(example, {**content["schema"], "components": components})
+
+
+def test_an_example_with_a_property_that_is_not_described_would_be_found(document: dict[str, Any]) -> None:
+    (answer,) = document["paths"]["/health/live"]["get"]["responses"]["200"]["content"].values()
+    schema = {**answer["schema"], "components": closed(document["components"])}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**answer["example"], "misspelt": 1}, schema)
+
+
+def test_a_problem_that_asks_for_patience_is_described_with_retry_after(document: dict[str, Any]) -> None:
+    described = 0
+    for name, operation in operations(document):
+        for status in {"429", "503"} & set(operation["responses"]):
+            header = operation["responses"][status]["headers"]["Retry-After"]
+            jsonschema.validate(header["example"], header["schema"])
+            assert header["description"], name
+            described += 1
+    assert described >= 10
+
+
+def test_predictions_are_shown_in_all_their_kinds(document: dict[str, Any]) -> None:
+    def shown(path: str) -> list[Any]:
+        content = document["paths"][path]["post"]["responses"]["200"]["content"]["application/json"]
+        return examples_of(content)
+
+    alone = shown("/predict")
+    assert {prediction["label"] for prediction in alone} == {"PNEUMONIA", "NORMAL"}
+    for prediction in alone:
+        above = prediction["probability"] >= prediction["threshold"]
+        assert prediction["label"] == ("PNEUMONIA" if above else "NORMAL")
+        assert prediction["review"] == bool(prediction["reasons"])
+        kinds = prediction["subtypes"]
+        assert kinds["bacterial"] + kinds["viral"] == pytest.approx(prediction["probability"], abs=2e-6)
+    assert any(prediction["review"] for prediction in alone)
+    (overlay,) = [prediction["overlay"] for prediction in alone if "overlay" in prediction]
+    head, _, png = overlay.partition(",")
+    assert head == "data:image/png;base64"
+    with Image.open(io.BytesIO(base64.b64decode(png))) as picture:
+        picture.load()
+    (batch,) = shown("/predict/batch")
+    assert {"label" in item for item in batch} == {True, False}, "predictions and a problem"
 
 
 def test_real_answers_fit_the_schemas(live: Live, document: dict[str, Any], film: bytes) -> None:
@@ -82,7 +141,12 @@ def test_real_answers_fit_the_schemas(live: Live, document: dict[str, Any], film
 
 
 def test_forms_are_described_so_that_clients_can_be_made(document: dict[str, Any]) -> None:
-    for path, field in (("/predict", "file"), ("/explain", "file"), ("/predict/batch", "files")):
+    for path, field in (
+        ("/predict", "file"),
+        ("/explain", "file"),
+        ("/film", "file"),
+        ("/predict/batch", "files"),
+    ):
         form = document["paths"][path]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
         assert form["required"] == [field]
 

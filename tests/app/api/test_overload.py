@@ -21,7 +21,7 @@ def test_beyond_the_queue_it_is_429_with_a_time_to_come_back_while_health_answer
     with ThreadPoolExecutor(3) as pool:
         accepted = [pool.submit(live.predict, film) for _ in range(3)]
         wait_until(lambda: live.service.admission.taken == 3, "three films are under way")
-        for route in ("/predict", "/explain"):
+        for route in ("/predict", "/explain", "/film"):
             refused = live.client.post(route, files={"file": film})
             assert (refused.status_code, refused.json()["code"]) == (429, "overloaded")
             assert int(refused.headers["retry-after"]) >= 1
@@ -73,7 +73,7 @@ def test_a_wait_that_would_be_too_long_is_429_though_there_are_places(
     live, gate = slow_live
     with ThreadPoolExecutor(3) as pool:
         accepted = wait_with_two(live, gate, pool, film)
-        for path in ("/predict", "/explain", "/predict/batch", "/v2/models/tiny/infer"):
+        for path in ("/predict", "/explain", "/film", "/predict/batch", "/v2/models/tiny/infer"):
             refused = live.client.post(path, files={"file": film})
             assert refused.status_code == 429
             assert int(refused.headers["retry-after"]) >= 2, "two films of half a second and a little more"

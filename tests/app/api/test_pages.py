@@ -22,6 +22,21 @@ def test_a_page_loads_nothing_from_another_host(live: Live, path: str) -> None:
         assert not address.startswith(("http", "//")), address
 
 
+def test_the_page_runs_nothing_but_its_own_files(live: Live) -> None:
+    policy = live.client.get("/").headers["content-security-policy"]
+    directives = dict(directive.split(" ", 1) for directive in policy.split("; "))
+    assert directives == {
+        "default-src": "'none'",
+        "script-src": "'self'",
+        "style-src": "'self'",
+        "img-src": "'self' blob: data:",
+        "connect-src": "'self'",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "frame-ancestors": "'none'",
+    }
+
+
 def test_scripts_and_styles_are_never_inline(live: Live) -> None:
     for path in ("/", "/docs"):
         page = live.client.get(path).text
