@@ -1,9 +1,11 @@
 """The threads that decode films and paint heat maps, and how long their queue is."""
 
 import asyncio
+import heapq
 import time
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 
 from app.engine.cores import step_back
@@ -14,45 +16,71 @@ _SMOOTHING = 0.1
 _STEPS_BACK = 2
 
 
+@dataclass(slots=True, eq=False)
+class _Piece:
+    """Work that waits, or is being done since `began`."""
+
+    owner: Hashable
+    began: float | None = None
+
+
 class DecodingPool:
-    """A number of threads. One event loop uses it, so that plain counting is safe."""
+    """A number of threads, handed work by one event loop."""
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
-        self._owners: list[Hashable] = []
+        self._pieces: dict[
+            _Piece, None
+        ] = {}  # threads take theirs out themselves, which one step of a dict does
         self._seconds = 0.0
         self._threads = ThreadPoolExecutor(workers, "decoder", step_back, (_STEPS_BACK,))
 
     @property
     def owners(self) -> Sequence[Hashable]:
         """Whose work is waiting or being done, once for each piece."""
-        return self._owners
+        return [piece.owner for piece in list(self._pieces)]
 
     async def run(self, work: Callable[[], Result], *, owner: Hashable | None = None) -> Result:
-        """The result of `work`, done in one of the threads; cancelling this gives up its place in the queue.
+        """The result of `work`, done in one of the threads.
+
+        Cancelling this gives up its place in the queue; what has begun counts until the thread is through with it.
 
         Args:
             work: what to do.
             owner: whose film it is; by default a request's only one.
         """
-        owner = work if owner is None else owner
+        piece = _Piece(work if owner is None else owner)
 
         def timed() -> tuple[Result, float]:
-            started = time.perf_counter()
-            result = work()
-            return result, time.perf_counter() - started
+            started = piece.began = time.perf_counter()
+            try:
+                return work(), time.perf_counter() - started
+            finally:
+                self._pieces.pop(piece, None)
 
-        self._owners.append(owner)
-        try:
-            result, seconds = await asyncio.get_running_loop().run_in_executor(self._threads, timed)
-        finally:
-            self._owners.remove(owner)
+        self._pieces[piece] = None
+        future = self._threads.submit(timed)
+        future.add_done_callback(lambda _: self._pieces.pop(piece, None))  # where it never began
+        result, seconds = await asyncio.wrap_future(future)
         self._seconds += _SMOOTHING * (seconds - self._seconds) if self._seconds else seconds
         return result
 
     def expected_wait(self) -> float:
-        """Seconds until a thread would come to work that is handed in now."""
-        return len(self._owners) * self._seconds / self.workers
+        """Seconds until a thread would come to work that is handed in now.
+
+        Work takes what it has taken lately; what has been going on for longer is expected to take as long again.
+        """
+        now, pieces = time.perf_counter(), list(self._pieces)
+        free_in = [self._remaining(now - piece.began) for piece in pieces if piece.began is not None]
+        free_in += [0.0] * (self.workers - len(free_in))
+        heapq.heapify(free_in)
+        for piece in pieces:
+            if piece.began is None:
+                heapq.heapreplace(free_in, free_in[0] + self._seconds)
+        return free_in[0]
+
+    def _remaining(self, elapsed: float) -> float:
+        return self._seconds - elapsed if elapsed < self._seconds else elapsed
 
     def stop(self) -> None:
         """Take no more work, and drop what has not begun."""
