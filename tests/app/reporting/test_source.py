@@ -15,7 +15,9 @@ def anything_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config.settings, "reading_validation_mode", config.IGNORE)
 
 
-@pytest.mark.parametrize("uid", [".", "1..2", "1.02.3", "1.2.", ".1.2", "1", "3.1", "1.2\\1.3", "1." + "2" * 63])
+@pytest.mark.parametrize(
+    "uid", [".", "1..2", "1.02.3", "1.2.", ".1.2", "1", "3.1", "1.2\\1.3", "1." + "2" * 63]
+)
 def test_a_uid_of_another_grammar_identifies_nothing(uid: str) -> None:
     with pytest.raises(Unidentified, match="StudyInstanceUID"):
         read_source(films.film(StudyInstanceUID=uid))
