@@ -156,12 +156,20 @@ def predict(
 
 @cli.command()
 def dicom(
-    films: Annotated[list[Path], typer.Argument(help="DICOM files, each one chest film.")],
+    films: Annotated[
+        list[Path], typer.Argument(dir_okay=False, help="DICOM files, each one chest film; no folders.")
+    ],
     output: Annotated[Path, typer.Option(help="Folder for NAME.sr.dcm and NAME.sc.dcm of each film.")],
 ) -> None:
     """Write each film's structured report and heat map as DICOM files, by the local model.
 
-    Exits with 0 where all were written, with 3 where a film was refused, with 4 where one failed.
+    \b
+    Exit codes:
+    0  the results of all films were written
+    1  the model is refused, or the device does not run it
+    2  a setting or an argument is wrong
+    3  some film was refused, none failed
+    4  some film failed: it could not be read, judged or written
     """
     chosen = _settings()
     logs.configure("error")
@@ -174,7 +182,14 @@ def dicom(
         typer.echo(f"{film}: {words}")
 
     classifier = _classifier(chosen)
-    outcome = write_results(classifier, films, output, max_pixels=chosen.max_pixels, tell=tell)
+    outcome = write_results(
+        classifier,
+        films,
+        output,
+        max_pixels=chosen.max_pixels,
+        max_bytes=chosen.max_upload_bytes,
+        tell=tell,
+    )
     if outcome is not Outcome.WRITTEN:
         raise typer.Exit(outcome)
 

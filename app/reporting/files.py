@@ -28,12 +28,17 @@ class Outcome(IntEnum):
     """It could not be judged, read or written."""
 
 
+class _TooLarge(ValueError):
+    """The file is larger than an upload may be."""
+
+
 def write_results(
     classifier: Classifier,
     films: Sequence[Path],
     folder: Path,
     *,
     max_pixels: int,
+    max_bytes: int,
     tell: Callable[[Path, str], None],
 ) -> Outcome:
     """Write the report of each film, and its heat map where the model has one; the worst outcome.
@@ -42,7 +47,8 @@ def write_results(
         classifier: the model.
         films: DICOM files. One that is refused or fails does not spoil the others.
         folder: where to write; made where it is not there. Results that stand there are replaced.
-        max_pixels: refuse larger films.
+        max_pixels: refuse films of more pixels.
+        max_bytes: refuse larger files; no more of them is read.
         tell: called with each film and what became of it, in words.
     """
     worst = Outcome.WRITTEN
@@ -54,20 +60,30 @@ def write_results(
                 outcome, words = Outcome.FAILED, f"another film of this run is called {name} too"
             else:
                 taken.add(name)
-                outcome, words = Outcome.WRITTEN, _write(classifier, film, folder / name, max_pixels)
-        except (ImagingError, ReportingError) as error:
+                outcome, words = (
+                    Outcome.WRITTEN,
+                    _write(classifier, film, folder / name, max_pixels, max_bytes),
+                )
+        except (ImagingError, ReportingError, _TooLarge) as error:
             outcome, words = Outcome.REFUSED, str(error)
         except EngineError as error:
             outcome, words = Outcome.FAILED, str(error)
         except OSError as error:
             outcome, words = Outcome.FAILED, error.strerror or type(error).__name__
+        except Exception as error:  # noqa: BLE001 - highdicom's errors quote the film, and one film is not all
+            outcome, words = Outcome.FAILED, f"No result can be made of it: {type(error).__name__}."
         worst = max(worst, outcome)
         tell(film, words)
     return worst
 
 
-def _write(classifier: Classifier, path: Path, stem: Path, max_pixels: int) -> str:
-    film = path.read_bytes()
+def _write(classifier: Classifier, path: Path, stem: Path, max_pixels: int, max_bytes: int) -> str:
+    with path.open("rb") as opened:
+        film = opened.read(max_bytes + 1)
+    if len(film) > max_bytes:
+        raise _TooLarge(
+            f"The file is larger than {max_bytes:,} bytes; PNEUMOSCOPE_MAX_UPLOAD_MB allows for more."
+        )
     require_dicom(film)
     radiograph = read(film, size=classifier.input_size, max_pixels=max_pixels)
     (finding,) = classifier.classify([radiograph])

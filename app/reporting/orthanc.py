@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 
 from app.reporting import MANUFACTURER
-from app.reporting.notes import DONE, START, Notes, Position
+from app.reporting.notes import DONE, FAILED, START, Notes, Position
 from app.settings import Settings
 from app.telemetry import logs
 
@@ -38,7 +38,7 @@ FILM_CLASSES = frozenset(
 
 CHANGES_AT_ONCE = 100
 MOST_TRIES = 5
-"""So often is a film tried that makes the service or its device fail, before it is left."""
+"""So often is a film tried that makes the bridge, the service or Orthanc fail, before it is left."""
 
 TIMEOUT_SECONDS = 60.0
 CONNECT_SECONDS = 5.0
@@ -46,9 +46,11 @@ LONGEST_WAIT_SECONDS = 60.0
 FIRST_WAIT_SECONDS = 0.5
 
 _DICOM = "application/dicom"
+_PIECE = 1 << 16
 _FILM_IS_TO_BLAME = frozenset({400, 406, 413, 415, 422})
 _BUSY = frozenset({429, 503})
-_FAILED_ON_FILM = frozenset({"device-failed", "out-of-device-memory", "internal"})
+_FAILED_ON_FILM = frozenset({"device-failed", "out-of-device-memory", "internal", "upload-too-slow"})
+_NOT_REACHED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
 class BridgeRefused(Exception):
@@ -101,15 +103,20 @@ class Orthanc:
         body = _object(answer)
         if "Changes" not in body:
             raise Away("no Orthanc answers at its address")
-        entries = [
-            Change(
-                kind=entry["ChangeType"],
-                resource=entry["ID"],
-                position=Position(entry["Seq"], f"{entry['ChangeType']} {entry['ID']} {entry['Date']}"),
-            )
-            for entry in body["Changes"]
-        ]
-        return Changes(entries, last=body["Last"], complete=body["Done"])
+        try:
+            entries = [
+                Change(
+                    kind=entry["ChangeType"],
+                    resource=entry["ID"],
+                    position=Position(
+                        int(entry["Seq"]), f"{entry['ChangeType']} {entry['ID']} {entry['Date']}"
+                    ),
+                )
+                for entry in body["Changes"]
+            ]
+            return Changes(entries, last=int(body["Last"]), complete=bool(body["Done"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise Away("Orthanc's list of changes cannot be read") from error
 
     def has(self, instance: str) -> bool:
         """Whether the instance is there."""
@@ -125,31 +132,54 @@ class Orthanc:
         answer = self._ask("GET", f"/instances/{instance}/content/0008-0070")
         return "" if answer is None else answer.text.strip(" \0")
 
-    def file(self, instance: str) -> bytes | None:
-        """The instance as a DICOM file, None if it is not there."""
-        answer = self._ask("GET", f"/instances/{instance}/file")
-        return None if answer is None else answer.content
+    def file(self, instance: str, max_bytes: int) -> bytes | None:
+        """The instance as a DICOM file, None if it is not there.
+
+        Raises:
+            FilmRefused: it is larger than that; no more of it is read.
+        """
+        with self._asking(f"/instances/{instance}/file") as answer:
+            if answer is None:
+                return None
+            film = bytearray()
+            for piece in answer.iter_bytes(_PIECE):
+                film += piece
+                if len(film) > max_bytes:
+                    raise FilmRefused("body-too-large")
+            return bytes(film)
 
     def store(self, file: bytes) -> str:
         """Store a DICOM file, which may be there already; its Orthanc id."""
         answer = self._ask("POST", "/instances", content=file, headers={"Content-Type": _DICOM})
         body = _object(answer)
-        if body.get("Status") not in ("Success", "AlreadyStored"):
+        if body.get("Status") not in ("Success", "AlreadyStored") or "ID" not in body:
             raise Away("Orthanc does not store the result", film_suspected=True)
         return str(body["ID"])
 
     def _ask(self, method: str, path: str, **options: Any) -> httpx.Response | None:
+        with self._asking(path, method, **options) as answer:
+            if answer is not None:
+                answer.read()
+            return answer
+
+    @contextmanager
+    def _asking(self, path: str, method: str = "GET", **options: Any) -> Iterator[httpx.Response | None]:
+        """An answer that is still to be read, None where there is no such thing."""
+        suspected = path.startswith("/instances")
         try:
-            answer = self._client.request(method, path, **options)
-        except httpx.TransportError as error:
-            raise Away(f"Orthanc does not answer: {type(error).__name__}") from error
-        if answer.status_code == httpx.codes.NOT_FOUND:
-            return None
-        if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-            raise Away("Orthanc refuses the bridge's user or password")
-        if not answer.is_success:
-            raise Away(f"Orthanc answers with {answer.status_code}", film_suspected=method == "POST")
-        return answer
+            with self._client.stream(method, path, **options) as answer:
+                if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+                    raise Away("Orthanc refuses the bridge's user or password")
+                if not answer.is_success and answer.status_code != httpx.codes.NOT_FOUND:
+                    raise Away(
+                        f"Orthanc answers with {answer.status_code}",
+                        film_suspected=suspected and answer.status_code not in _BUSY,
+                    )
+                yield None if answer.status_code == httpx.codes.NOT_FOUND else answer
+        except httpx.RequestError as error:
+            suspected = suspected and not isinstance(error, _NOT_REACHED)
+            words = f"Orthanc does not answer: {type(error).__name__}"
+            raise Away(words, film_suspected=suspected) from error
 
 
 class Reader:
@@ -173,11 +203,9 @@ class Reader:
             answer = self._client.post(
                 route, files={"file": ("film", film, _DICOM)}, headers={"Accept": _DICOM}
             )
-        except httpx.ConnectError as error:
-            raise Away("the service does not answer: ConnectError") from error
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             words = f"the service does not answer: {type(error).__name__}"
-            raise Away(words, film_suspected=True) from error
+            raise Away(words, film_suspected=not isinstance(error, _NOT_REACHED)) from error
         if answer.is_success:
             if answer.headers.get("content-type") != _DICOM:
                 raise Away("the service answers with something else than DICOM")
@@ -197,12 +225,13 @@ class Reader:
 class Bridge:
     """Films from Orthanc to the service, results back."""
 
-    def __init__(self, orthanc: Orthanc, reader: Reader, notes: Notes) -> None:
+    def __init__(self, orthanc: Orthanc, reader: Reader, notes: Notes, max_bytes: int) -> None:
+        """Larger films than `max_bytes` are refused without a look at them."""
         self._orthanc = orthanc
         self._reader = reader
         self._notes = notes
+        self._max_bytes = max_bytes
         self._known = False
-        self._tries: dict[str, int] = {}
 
     def run(self, stopping: threading.Event, poll_seconds: float) -> None:
         """See to every film until told to stop."""
@@ -257,27 +286,32 @@ class Bridge:
         self._notes.move_to(START)
 
     def _see_to(self, instance: str) -> None:
-        outcome = self._notes.outcome(instance)
-        if outcome == DONE and all(self._orthanc.has(result) for result in self._notes.results(instance)):
-            return
-        if outcome not in (None, DONE) or not self._is_film(instance):
-            return
-        film = self._orthanc.file(instance)
-        if film is None:
-            return
         fields: dict[str, object] = {"instance": instance}
         try:
             with self._patience(instance):
-                results = self._reader.results(film)
-                if not self._orthanc.has(instance):
-                    return  # deleted meanwhile: its results would stand alone
-                stored = [self._orthanc.store(result) for result in results]
+                stored = self._results_stored(instance)
         except FilmRefused as refusal:
             self._notes.finish(instance, str(refusal), [])
             log.info("film refused", extra={logs.FIELDS: {**fields, "code": str(refusal)}})
             return
-        self._notes.finish(instance, DONE, stored)
-        log.info("results stored", extra={logs.FIELDS: {**fields, "results": stored}})
+        if stored:
+            self._notes.finish(instance, DONE, stored)
+            log.info("results stored", extra={logs.FIELDS: {**fields, "results": stored}})
+
+    def _results_stored(self, instance: str) -> list[str]:
+        """Orthanc ids of the film's results, once they are there; none where it is to have none, or has them."""
+        outcome = self._notes.outcome(instance)
+        if outcome == DONE and all(self._orthanc.has(result) for result in self._notes.results(instance)):
+            return []
+        if outcome not in (None, DONE, FAILED) or not self._is_film(instance):
+            return []
+        film = self._orthanc.file(instance, self._max_bytes)
+        if film is None:
+            return []
+        results = self._reader.results(film)
+        if not self._orthanc.has(instance):
+            return []  # deleted meanwhile: its results would stand alone
+        return [self._orthanc.store(result) for result in results]
 
     def _is_film(self, instance: str) -> bool:
         if self._notes.is_result(instance) or self._orthanc.sop_class(instance) not in FILM_CLASSES:
@@ -286,17 +320,22 @@ class Bridge:
 
     @contextmanager
     def _patience(self, instance: str) -> Iterator[None]:
-        """Leave a film that has made others fail often enough, lest it keep the next ones waiting."""
+        """Leave a film that has made others fail often enough, lest it keep the next ones waiting.
+
+        A try is noted before it is made: one that ends the process counts too.
+        """
+        if self._notes.tries(instance) >= MOST_TRIES:
+            raise FilmRefused(FAILED)
+        self._notes.try_once_more(instance)
         try:
             yield
         except Away as error:
-            if error.film_suspected:
-                self._tries[instance] = self._tries.get(instance, 0) + 1
-                if self._tries[instance] >= MOST_TRIES:
-                    del self._tries[instance]
-                    raise FilmRefused("failed") from error
+            if not error.film_suspected:
+                self._notes.forgive(instance)
+            elif self._notes.tries(instance) >= MOST_TRIES:
+                raise FilmRefused(FAILED) from error
             raise
-        self._tries.pop(instance, None)
+        self._notes.forget_tries(instance)
 
 
 def run_bridge(settings: Settings) -> None:
@@ -327,7 +366,8 @@ def run_bridge(settings: Settings) -> None:
         httpx.Client(base_url=settings.orthanc_service_url, headers=headers, **options) as service,
     ):
         log.info("the bridge runs")
-        Bridge(Orthanc(orthanc), Reader(service), notes).run(stopping, settings.orthanc_poll_s)
+        bridge = Bridge(Orthanc(orthanc), Reader(service), notes, settings.max_upload_bytes)
+        bridge.run(stopping, settings.orthanc_poll_s)
     notes.close()
 
 

@@ -21,28 +21,33 @@ warnings.filterwarnings("ignore", module=r"(pydicom|highdicom)(\.|$)")
 for _name in ("pydicom", "highdicom"):
     logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
 
-_ANY = re.compile(r".*", re.DOTALL)
-_DATE = re.compile(r"[0-9]{8}|")
-_TIME = re.compile(r"[0-9]{2}([0-9]{2}([0-9]{2}(\.[0-9]{1,6})?)?)?|")
-_UID = re.compile(r"[0-9.]{1,64}")
+_CHARACTER = r"[^\\\x00-\x1f\x7f-\x9f\ud800-\udfff]"
+_SHORT = re.compile(f"{_CHARACTER}{{0,16}}")
+_LONG = re.compile(f"{_CHARACTER}{{0,64}}")
+_NAME_GROUP = _CHARACTER.replace("[^", "[^=") + "{0,64}"
+_NAME = re.compile(f"{_NAME_GROUP}(={_NAME_GROUP}){{0,2}}")
+_DATE = re.compile(r"[0-9]{4}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])|")
+_TIME = re.compile(r"([01][0-9]|2[0-3])([0-5][0-9](([0-5][0-9]|60)(\.[0-9]{1,6})?)?)?|")
+_UID = re.compile(r"(?=.{1,64}\Z)[0-2](\.(0|[1-9][0-9]*))+")
+"""The forms of the value representations SH, LO, PN, DA, TM and UI of PS3.5, each of one value."""
 
 _REQUIRED = {
-    "PatientName": _ANY,
-    "PatientID": _ANY,
+    "PatientName": _NAME,
+    "PatientID": _LONG,
     "PatientBirthDate": _DATE,
     "PatientSex": re.compile(r"[MFO]?"),
     "StudyDate": _DATE,
     "StudyTime": _TIME,
-    "AccessionNumber": _ANY,
-    "ReferringPhysicianName": _ANY,
-    "StudyID": _ANY,
+    "AccessionNumber": _SHORT,
+    "ReferringPhysicianName": _NAME,
+    "StudyID": _SHORT,
 }
 """Patient and study, as they must stand in every object, perhaps empty; what is not of this form is left out."""
 
 _OPTIONAL = {
-    "IssuerOfPatientID": _ANY,
+    "IssuerOfPatientID": _LONG,
     "PatientAge": re.compile(r"[0-9]{3}[DWMY]"),
-    "StudyDescription": _ANY,
+    "StudyDescription": _LONG,
 }
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 _IMAGE = {

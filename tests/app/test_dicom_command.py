@@ -59,6 +59,23 @@ def test_what_cannot_be_read_is_the_worst_outcome(folder: Path, tiny_folder: Pat
     assert written(folder) == {"good.sr.dcm", "good.sc.dcm"}
 
 
+def test_a_file_that_is_too_large_is_refused(folder: Path, tiny_folder: Path) -> None:
+    (folder / "large.dcm").write_bytes(films.film(seed=4) + bytes(100_000))
+    ended = run(
+        "dicom", str(folder / "large.dcm"), str(folder / "good.dcm"), "--output", str(folder / "out"),
+        MODEL_DIR=str(tiny_folder), MAX_UPLOAD_MB="0.05",
+    )  # fmt: skip
+    assert ended.returncode == 3
+    assert "PNEUMOSCOPE_MAX_UPLOAD_MB" in ended.stdout
+    assert written(folder) == {"good.sr.dcm", "good.sc.dcm"}
+
+
+def test_a_folder_is_a_wrong_argument(folder: Path, tiny_folder: Path) -> None:
+    ended = dicom(folder, tiny_folder, ".", "text.dcm")
+    assert ended.returncode == 2
+    assert "directory" in ended.stderr
+
+
 def test_two_films_of_one_name_do_not_overwrite_each_other(folder: Path, tiny_folder: Path) -> None:
     (folder / "other").mkdir()
     (folder / "other" / "good.dcm").write_bytes(films.film(seed=3))

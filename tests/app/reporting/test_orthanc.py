@@ -213,7 +213,7 @@ def test_a_film_that_makes_the_device_fail_is_left_after_some_tries(
     pacs.send(film)
     notes = Notes(tmp_path / "notes")
     notes.move_to(pacs.position(settled))
-    patient = Bridge(Orthanc(pacs.client), ServiceReader(live.client), notes)
+    patient = Bridge(Orthanc(pacs.client), ServiceReader(live.client), notes, max_bytes=10**7)
     gate.broken = True
     for _ in range(MOST_TRIES - 1):
         with pytest.raises(Away, match="device-failed"):

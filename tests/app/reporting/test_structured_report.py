@@ -258,3 +258,14 @@ def test_no_report_is_made_of_what_has_no_study_or_is_one(film: bytes, error: ty
 def test_a_source_does_not_show_the_patient() -> None:
     shown = repr(read_source(FILE))
     assert not any(secret in shown for secret in films.SECRETS)
+
+
+def test_a_report_made_twice_differs_in_its_times_alone() -> None:
+    times = ("InstanceCreationDate", "InstanceCreationTime", "ContentDate", "ContentTime")
+    reports = [report_of(FILE), report_of(FILE)]
+    for report in reports:
+        for keyword in times:
+            del report[keyword]
+        for contribution in report.ContributingEquipmentSequence:
+            del contribution.ContributionDateTime
+    assert reports[0] == reports[1]
