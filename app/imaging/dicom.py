@@ -40,6 +40,7 @@ _HEADER_BYTES = 8 * 2**20
 _BYTES_A_PIXEL = 3
 _DAMAGE = (
     BytesLengthException,
+    Image.DecompressionBombError,
     InvalidDicomError,
     ArithmeticError,
     AttributeError,

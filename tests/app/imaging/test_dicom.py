@@ -22,7 +22,7 @@ from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from pydicom.uid import UID
 
 from app import imaging
-from app.imaging import overlay
+from app.imaging import dicom_samples, overlay
 from tests import dicom_films, radiographs
 
 SIZE = 16
@@ -473,6 +473,61 @@ def test_a_frame_of_another_size_than_its_header_says_is_not_unpacked(syntax: UI
     assert encoded.count(rows + b"\x30\x00") == 1
     with pytest.raises(imaging.UnreadableImage):
         imaging.read(encoded.replace(rows + b"\x30\x00", rows + b"\x31\x00"), size=SIZE)
+
+
+def header_of(frame: bytes, syntax: UID) -> tuple[int, bytes]:
+    """Where the frame header of a JPEG is, and one that claims 65,535 rows and columns."""
+    marker = {uid.JPEGBaseline8Bit: b"\xff\xc0", uid.JPEGLSLossless: b"\xff\xf7"}.get(syntax, b"\xff\xc3")
+    at = frame.index(marker)
+    header = frame[at : at + 2 + int.from_bytes(frame[at + 2 : at + 4], "big")]
+    return at, header[:5] + b"\xff\xff\xff\xff" + header[9:]
+
+
+def hidden_giants(frame: bytes, syntax: UID) -> dict[str, bytes]:
+    """The frame with a second header, which one reader of JPEG passes over and another one does not."""
+    at, giant = header_of(frame, syntax)
+    end = at + len(giant)
+    comment = b"\xff\xfe" + (2 + len(giant)).to_bytes(2, "big") + giant
+    return {
+        "second": frame[:end] + giant + frame[end:],
+        "first": frame[:at] + giant + frame[at:],
+        "after a restart": frame[:2] + b"\xff\xd0\0\x04" + comment + frame[2:],
+        "after a marker alone": frame[:2] + b"\xff\x01" + comment + frame[2:],
+        "in a reserved segment": frame[:2] + b"\xff\xf0" + comment[2:] + frame[2:],
+        "in a segment of no length": frame[:2] + b"\xff\xfe\0\0" + giant + frame[2:],
+    }
+
+
+@pytest.mark.parametrize(
+    "syntax", [uid.JPEGLosslessSV1, uid.JPEGBaseline8Bit, uid.JPEGLSLossless], ids=lambda syntax: syntax.name
+)
+def test_a_frame_that_could_be_read_at_two_sizes_is_not_unpacked(
+    syntax: UID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = pydicom.dcmread(
+        io.BytesIO(dicom_films.encoded(dicom_films.film(radiographs.draw(64, 48)), syntax)), force=False
+    )
+    stream = io.BytesIO(dataset.PixelData)
+    parse_basic_offsets(stream)
+    frame = b"".join(generate_fragments(stream))
+    for unpack in ("_lossless_jpeg_decoded", "_jpeg_ls_decoded", "_by_pydicom"):
+        monkeypatch.setattr(dicom_samples, unpack, lambda *_: pytest.fail("it is unpacked"))
+    for name, giant in hidden_giants(frame, syntax).items():
+        dataset.PixelData = encapsulate([giant])
+        buffer = io.BytesIO()
+        dataset.save_as(buffer)
+        with pytest.raises(imaging.UnreadableImage):
+            imaging.read(buffer.getvalue(), size=SIZE)
+            pytest.fail(name)
+
+
+def test_a_frame_that_pillow_sees_at_another_size_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded = dicom_films.encoded(dicom_films.film(radiographs.draw(64, 48)), uid.JPEGBaseline8Bit)
+    other = Image.new("L", (640, 480))
+    monkeypatch.setattr("app.imaging.dicom_samples.Image.open", lambda *_, **__: other)
+    monkeypatch.setattr(dicom_samples, "_by_pydicom", lambda *_: pytest.fail("it is unpacked"))
+    with pytest.raises(imaging.UnreadableImage):
+        imaging.read(encoded, size=SIZE)
 
 
 @pytest.mark.parametrize("fragments", [1, 3])
