@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pydicom import uid
@@ -118,6 +118,12 @@ CASES = {
         VOILUTFunction="SIGMOID",
     ),
     "impossible window": case(TWELVE, lambda x: x / 4095, 12, WindowCenter=0, WindowWidth=0),
+    "window beyond all values": case(TWELVE, lambda x: x / 4095, 12, WindowCenter="1e300", WindowWidth=400),
+    "window below all values": case(EIGHT, lambda x: x / 255, WindowCenter=-1000, WindowWidth=100),
+    "window wider than any film": case(TWELVE, lambda x: x / 4095, 12, WindowCenter=0, WindowWidth="1e300"),
+    "sigmoid beyond all values": case(
+        TWELVE, lambda x: x / 4095, 12, WindowCenter="-1e300", WindowWidth=400, VOILUTFunction="SIGMOID"
+    ),
     "half a window": case(TWELVE, lambda x: x / 4095, 12, WindowCenter=2000),
     "empty window": case(TWELVE, lambda x: x / 4095, 12, WindowCenter="", WindowWidth=""),
     "window, then MONOCHROME1": case(
@@ -325,6 +331,7 @@ def test_windows_agree_with_pydicom(
     shown = apply_voi_lut(apply_modality_lut(SIGNED if signed else TWELVE, dataset), dataset)
     ends = np.array([-2048, 2047] if signed else [0, 4095]) * slope + intercept
     expected = 255 * (shown - ends[0]) / (ends[1] - ends[0])
+    assume(np.ptp(np.rint(expected)) > 0)  # else the window lies outside all values, and is none
     levels = grey_levels(dataset, uid.ExplicitVRLittleEndian)
     assert np.abs(levels - expected).max() <= 0.51
 
@@ -608,6 +615,9 @@ def test_a_file_that_is_cut_short_is_unreadable(cut: int) -> None:
         {"HighBit": 9},
         {"PhotometricInterpretation": None},
         {"WindowCenter": 10, "WindowWidth": 10, "VOILUTFunction": "CURVED"},
+        {"RescaleSlope": "1e308"},
+        {"RescaleSlope": "-1e300", "WindowCenter": 100, "WindowWidth": 50},
+        {"RescaleSlope": "1", "RescaleIntercept": "1e308"},
         {"VOILUTSequence": [Dataset()]},
         {"VOILUTSequence": dicom_films.lut(range(10), bits=20)},
     ],
@@ -617,6 +627,18 @@ def test_a_film_that_contradicts_itself_is_unreadable(attributes: dict[str, Any]
     encoded = dicom_films.encoded(dicom_films.film(EIGHT, **attributes))
     with pytest.raises(imaging.UnreadableImage):
         imaging.read(encoded, size=SIZE)
+
+
+@pytest.mark.parametrize("read", [imaging.read_upright, lambda data: imaging.read(data, size=SIZE)])
+def test_a_film_that_does_not_fit_into_memory_is_refused(
+    read: Callable[[bytes], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(dicom_samples, "decoded", fail)
+    with pytest.raises(imaging.TooManyPixels, match="memory"):
+        read(dicom_films.encoded(dicom_films.film(EIGHT)))
 
 
 @pytest.mark.parametrize("syntax", [uid.MPEG2MPML, uid.HTJ2KLossless, UID("1.2.3.4")])
