@@ -43,7 +43,7 @@ def table(dataset: Dataset, layout: Layout, samples: Samples, *, little_endian: 
     """The grey level of each bit pattern of a sample: uint8, [2 ** bits_allocated], 0 black.
 
     The first VOI LUT is taken, else the first window; where there is neither, or the window is impossible or makes
-    one level of all values that are possible, the whole range of a film of 8 bits and less, and the range in use of
+    one level of all possible values, the whole range of a film of 8 bits and less, and the range in use of
     one of more. Padding is black.
 
     Args:

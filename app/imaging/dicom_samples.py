@@ -283,7 +283,9 @@ def _size_in_jpeg(frame: bytes, markers: frozenset[int]) -> tuple[int, int, int]
             claimed.append(struct.unpack_from(">HHB", frame, at + 5))
         elif marker == _JPEG_SCAN:
             break
-        elif marker not in _JPEG_SEGMENTS and not (marker == _JPEG_LS_PARAMETERS and markers is _JPEG_LS_FRAMES):
+        elif marker not in _JPEG_SEGMENTS and not (
+            marker == _JPEG_LS_PARAMETERS and markers is _JPEG_LS_FRAMES
+        ):
             raise ValueError("A marker is out of place.")
         if length < 2:
             raise ValueError("A segment is shorter than its own length.")

@@ -66,7 +66,9 @@ def test_a_frame_with_a_second_header_is_damaged() -> None:
         lossless_jpeg.decode(one[:2] + header + giant + rest)
 
 
-def test_a_frame_of_another_size_is_refused_before_room_is_made_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_frame_of_another_size_is_refused_before_room_is_made_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(lossless_jpeg, "_differences", lambda _: pytest.fail("it is decoded"))
     with pytest.raises(ValueError, match="another size"):
         lossless_jpeg.decode(dicom_films.lossless_jpeg(FILM, 8), size=(48, 65))
