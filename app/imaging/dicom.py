@@ -40,6 +40,7 @@ _HEADER_BYTES = 8 * 2**20
 _BYTES_A_PIXEL = 3
 _DAMAGE = (
     BytesLengthException,
+    Image.DecompressionBombError,
     InvalidDicomError,
     ArithmeticError,
     AttributeError,
@@ -73,7 +74,7 @@ def read(data: bytes, *, size: int, max_pixels: int = MAX_PIXELS) -> Radiograph:
         UnreadableImage: the file is cut short or corrupt.
         UnsupportedImage: its pixels are compressed in a way that is not read here.
         UnsuitableFilm: it is not a single chest film.
-        TooManyPixels: Rows × Columns exceeds `max_pixels`.
+        TooManyPixels: Rows × Columns exceeds `max_pixels`, or memory does not suffice.
     """
     with _damage_told():
         dataset, syntax = _parsed(data, max_pixels)
@@ -118,6 +119,8 @@ def _damage_told() -> Iterator[None]:
         yield
     except ImagingError:
         raise
+    except MemoryError:
+        raise TooManyPixels("The DICOM film does not fit into memory.") from None
     except _DAMAGE:
         raise UnreadableImage("The DICOM file is damaged or cut short.") from None
 

@@ -35,25 +35,31 @@ ATTRIBUTES = (
 
 _BAND_PIXELS = 2**20
 _MOST_ENTRIES = 2**16
+_GREATEST_VALUE = 2.0**32
+"""What no rescaled sample reaches: beyond it, a window would see but black and white."""
 
 
 def table(dataset: Dataset, layout: Layout, samples: Samples, *, little_endian: bool) -> Table:
     """The grey level of each bit pattern of a sample: uint8, [2 ** bits_allocated], 0 black.
 
-    The first VOI LUT is taken, else the first window; where there is neither, or the window is impossible, the
-    whole range of a film of 8 bits and less, and the range in use of one of more. Padding is black.
+    The first VOI LUT is taken, else the first window; where there is neither, or the window is impossible or makes
+    one level of all possible values, the whole range of a film of 8 bits and less, and the range in use of
+    one of more. Padding is black.
 
     Args:
         dataset: the film's attributes.
         layout: how its samples are stored.
         samples: uint8 or uint16, [rows, columns], as bit patterns.
         little_endian: the byte order of the data set, in which a LUT may be written.
+
+    Raises:
+        ValueError: values are rescaled to impossible ones.
     """
     stored = _stored_values(np.arange(2**layout.bits_allocated), layout)
     padding = _is_padding(stored, dataset, layout)
     values = _modality(stored, dataset, little_endian=little_endian)
     shares = _values_of_interest(values, dataset, little_endian=little_endian)
-    if shares is None:
+    if shares is None or (not dataset.get("VOILUTSequence") and _is_one_level(shares[~padding])):
         used = ~padding if layout.bits_stored <= 8 else ~padding & _in_use(samples, len(stored))
         shares = _spread(values, used)
     if layout.photometric == "MONOCHROME1" or dataset.get("PresentationLUTShape") == "INVERSE":
@@ -105,7 +111,16 @@ def _modality(stored: Stored, dataset: Dataset, *, little_endian: bool) -> Value
         entries, _ = _mapped(stored, sequence[0], little_endian=little_endian)
         return entries
     slope, intercept = _number(dataset, "RescaleSlope"), _number(dataset, "RescaleIntercept")
-    return stored.astype(np.float64) * (slope or 1.0) + (intercept or 0.0)
+    with np.errstate(over="ignore"):
+        values = stored.astype(np.float64) * (slope or 1.0) + (intercept or 0.0)
+    if not (np.abs(values) < _GREATEST_VALUE).all():
+        raise ValueError("RescaleSlope or RescaleIntercept is impossible.")
+    return values
+
+
+def _is_one_level(shares: Values) -> bool:
+    levels = np.rint(255 * shares)
+    return bool((levels == levels[:1]).all())
 
 
 def _values_of_interest(values: Values, dataset: Dataset, *, little_endian: bool) -> Values | None:

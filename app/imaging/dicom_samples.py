@@ -73,8 +73,14 @@ SYNTAXES = (*_NATIVE, RLELossless, *_LOSSLESS_JPEG, *_JPEG_LS, *_DECODERS)
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _RLE_HEADER = struct.Struct("<16L")
-_JPEG_FRAMES = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
-"""Markers of JPEG and JPEG-LS before the size of a frame."""
+_START_OF_IMAGE = b"\xff\xd8"
+_JPEG_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
+_JPEG_LS_FRAMES = frozenset({0xF7})
+"""Markers before the size of a frame."""
+_JPEG_SEGMENTS = frozenset({0xC4, 0xCC, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE})
+"""Markers of all else that may stand before the first scan: tables, restarts, applications' own and comments."""
+_JPEG_LS_PARAMETERS = 0xF8
+_JPEG_SCAN = 0xDA
 _JPEG_2000_START = b"\xff\x4f\xff\x51"
 
 
@@ -157,13 +163,16 @@ def decoded(pixel_data: DataElement, layout: Layout, syntax: UID) -> tuple[Sampl
         frame = frame[frame.index(_JPEG_2000_START) :]  # some writers wrap it into a JP2 file
         claimed = _size_in_jpeg_2000(frame)
     else:
-        claimed = _size_in_jpeg(frame)
+        claimed = _size_in_jpeg(frame, _JPEG_LS_FRAMES if syntax in _JPEG_LS else _JPEG_FRAMES)
     if claimed != (layout.rows, layout.columns, layout.samples):
         raise ValueError("The compressed frame is of another size than its header says.")
     if syntax in _LOSSLESS_JPEG:
         return _lossless_jpeg_decoded(frame, layout), layout.photometric
     if syntax in _JPEG_LS:
         return _jpeg_ls_decoded(frame, layout), layout.photometric
+    with Image.open(io.BytesIO(frame), formats=("JPEG", "JPEG2000")) as opened:  # no sample is decoded yet
+        if opened.size != (layout.columns, layout.rows):
+            raise ValueError("Pillow sees the compressed frame at another size than its header says.")
     return _as_patterns(*_by_pydicom(encapsulate([frame]), layout, syntax, _DECODERS[syntax]))
 
 
@@ -233,7 +242,7 @@ def _run_lengths_decoded(frame: bytes, layout: Layout) -> Samples:
 
 def _lossless_jpeg_decoded(frame: bytes, layout: Layout) -> Samples:
     try:
-        samples = lossless_jpeg.decode(frame)
+        samples = lossless_jpeg.decode(frame, size=(layout.rows, layout.columns))
     except lossless_jpeg.NotDecoded:
         raise unsupported_compression() from None
     return samples if layout.bits_allocated == 16 else samples.astype(np.uint8)
@@ -252,8 +261,15 @@ def _jpeg_ls_decoded(frame: bytes, layout: Layout) -> Samples:
     return by_plane if interleaving == 0 else samples.reshape(*shape, layout.samples)
 
 
-def _size_in_jpeg(frame: bytes) -> tuple[int, int, int]:
-    """Rows, columns and samples that a JPEG or JPEG-LS frame claims."""
+def _size_in_jpeg(frame: bytes, markers: frozenset[int]) -> tuple[int, int, int]:
+    """Rows, columns and samples that a JPEG or JPEG-LS frame claims.
+
+    Decoders differ in what they make of markers that do not belong before the first scan, so that one could see
+    another size than is read here. Such a frame counts as damaged, as does one that claims two sizes.
+    """
+    if frame[:2] != _START_OF_IMAGE:
+        raise ValueError("The frame does not begin as a JPEG does.")
+    claimed: list[tuple[int, int, int]] = []
     at = 2
     while True:
         if frame[at] != 0xFF:
@@ -261,11 +277,22 @@ def _size_in_jpeg(frame: bytes) -> tuple[int, int, int]:
         marker = frame[at + 1]
         if marker == 0xFF:
             at += 1
-        elif marker in _JPEG_FRAMES:
-            rows, columns, samples = struct.unpack_from(">HHB", frame, at + 5)
-            return rows, columns, samples
-        else:
-            at += 2 + max(2, int.from_bytes(frame[at + 2 : at + 4], "big"))
+            continue
+        (length,) = struct.unpack_from(">H", frame, at + 2)
+        if marker in markers:
+            claimed.append(struct.unpack_from(">HHB", frame, at + 5))
+        elif marker == _JPEG_SCAN:
+            break
+        elif marker not in _JPEG_SEGMENTS and not (
+            marker == _JPEG_LS_PARAMETERS and markers is _JPEG_LS_FRAMES
+        ):
+            raise ValueError("A marker is out of place.")
+        if length < 2:
+            raise ValueError("A segment is shorter than its own length.")
+        at += 2 + length
+    if len(claimed) != 1:
+        raise ValueError("The frame claims no size, or several.")
+    return claimed[0]
 
 
 def _size_in_jpeg_2000(frame: bytes) -> tuple[int, int, int]:

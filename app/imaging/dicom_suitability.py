@@ -46,19 +46,27 @@ KINDS = (
 MODALITIES = ("CR", "DX", "RG", "OT", "SC", "XC")
 """Values of Modality that are read, beside none: radiography, and what captures of it are called."""
 
-CHEST = ("CHEST", "THORAX", "TORAX", "LUNG")
-"""One of these is in a BodyPartExamined that is read, as in "CHEST" or "THORAX PA"."""
+_CHEST_NAMES = ("CHEST", "THORAX", "TORAX", "LUNG", "LUNGS")
+CHEST = frozenset(
+    form.format(name)
+    for name in _CHEST_NAMES
+    for form in ("{}", "{} PA", "{} AP", "PA {}", "AP {}", "{} PORTABLE", "PORTABLE {}")
+)
+"""Every BodyPartExamined that is read, words parted by a space; any other one might name more than the chest."""
 
-MORE_THAN_CHEST = ("ABD",)
-"""And none of these, as in "CHESTABDOMEN"."""
+FRONTAL = frozenset(
+    view + posture for view in ("PA", "AP") for posture in ("", " SUPINE", " ERECT", " UPRIGHT", " PORTABLE")
+)
+"""Every ViewPosition that is frontal for sure, words parted by a space."""
 
 KNOWN_AGES = range(1, 6)
 """Ages of the children that the model knows, in completed years."""
 
-_FRONTAL = re.compile(r"(PA|AP)([^A-Z].*)?")
-_AGE = re.compile(r"(\d{3})([DWMY])")
-_DATE = re.compile(r"(\d{4})\.?(\d{2})\.?(\d{2})")
-_A_YEAR = {"D": 365.25, "W": 365.25 / 7, "M": 12.0, "Y": 1.0}
+_PARTED = re.compile(r"[ _-]+")
+_AGE = re.compile(r"([0-9]{1,4}) *([DWMY]?)")
+_DATE = re.compile(r"([0-9]{4})\.?([0-9]{2})\.?([0-9]{2})")
+_FRONTAL_PLANE = re.compile(r"[LR]\\[FH]|[FH]\\[LR]")
+_A_YEAR = {"D": 365.25, "W": 365.25 / 7, "M": 12.0, "Y": 1.0, "": 1.0}
 
 
 def require_chest_film(dataset: Dataset) -> None:
@@ -77,20 +85,17 @@ def require_chest_film(dataset: Dataset) -> None:
     modality = _text(dataset, "Modality")
     if modality and modality not in MODALITIES:
         raise UnsuitableFilm("The DICOM object's Modality is not radiography.")
-    part = _text(dataset, "BodyPartExamined")
-    if part and (
-        not any(name in part for name in CHEST) or any(further in part for further in MORE_THAN_CHEST)
-    ):
+    part = _words(dataset, "BodyPartExamined")
+    if part and part not in CHEST:
         raise UnsuitableFilm(
-            "The DICOM object's BodyPartExamined names another part of the body than the chest."
+            "The DICOM object's BodyPartExamined names another part of the body than the chest, or more than it."
         )
 
 
 def doubts(dataset: Dataset) -> tuple[Doubt, ...]:
     """What the object says of patient and view that the model does not know; what it leaves open is no doubt."""
     found: list[Doubt] = []
-    age = _age(dataset)
-    if age is not None and age not in KNOWN_AGES:
+    if _age_is_doubtful(dataset):
         found.append("age")
     if _is_not_frontal(dataset):
         found.append("view")
@@ -98,22 +103,28 @@ def doubts(dataset: Dataset) -> tuple[Doubt, ...]:
 
 
 def _is_not_frontal(dataset: Dataset) -> bool:
-    position = _text(dataset, "ViewPosition")
-    if position:
-        return not _FRONTAL.fullmatch(position)
-    # Rows of a lateral film run to the patient's front or back (A, P), those of a frontal one to a side (L, R).
-    return _text(dataset, "PatientOrientation").startswith(("A", "P"))
+    position = _words(dataset, "ViewPosition")
+    if position and position not in FRONTAL:
+        return True
+    # Rows and columns of a frontal film run to a side (L, R) and to the feet or the head (F, H), in either order;
+    # those of a lateral one to the front or the back (A, P) too.
+    orientation = _text(dataset, "PatientOrientation")
+    return bool(orientation) and not _FRONTAL_PLANE.fullmatch(orientation)
 
 
-def _age(dataset: Dataset) -> int | None:
-    """Completed years at the time of the study, None where they are not told."""
-    told = _AGE.fullmatch(_text(dataset, "PatientAge"))
+def _age_is_doubtful(dataset: Dataset) -> bool:
+    """Whether the age or the dates tell another age than the model knows, or one that cannot be understood."""
+    told = _text(dataset, "PatientAge")
     if told:
-        return int(int(told[1]) / _A_YEAR[told[2]])
+        age = _AGE.fullmatch(told)
+        if not age or int(int(age[1]) / _A_YEAR[age[2]]) not in KNOWN_AGES:
+            return True
+    if not (_text(dataset, "PatientBirthDate") and _text(dataset, "StudyDate")):
+        return False
     born, seen = _date(dataset, "PatientBirthDate"), _date(dataset, "StudyDate")
-    if born is None or seen is None or seen < born:
-        return None
-    return seen.year - born.year - ((seen.month, seen.day) < (born.month, born.day))
+    if born is None or seen is None:
+        return not told
+    return seen.year - born.year - ((seen.month, seen.day) < (born.month, born.day)) not in KNOWN_AGES
 
 
 def _date(dataset: Dataset, keyword: str) -> datetime.date | None:
@@ -127,8 +138,14 @@ def _date(dataset: Dataset, keyword: str) -> datetime.date | None:
 
 
 def _text(dataset: Dataset, keyword: str) -> str:
-    """An attribute's first value in capitals, empty where there is none."""
+    """An attribute's values in capitals, parted by backslashes as in the file; empty where there is none."""
     value = dataset.get(keyword)
-    if isinstance(value, MultiValue):
-        value = value[0] if value else None
-    return "" if value is None else str(value).strip(" \0").upper()
+    values = value if isinstance(value, MultiValue) else [value]
+    texts = ("" if one is None else str(one).strip(" \0").upper() for one in values)
+    return "\\".join(text for text in texts if text)
+
+
+def _words(dataset: Dataset, keyword: str) -> str:
+    """The same with a single space between words, however they are parted."""
+    text = _text(dataset, keyword)
+    return _PARTED.sub(" ", text).strip() or text

@@ -42,14 +42,20 @@ class _Scan:
     content: bytes
 
 
-def decode(data: bytes) -> npt.NDArray[np.uint16]:
+def decode(data: bytes, *, size: tuple[int, int] | None = None) -> npt.NDArray[np.uint16]:
     """The samples of a frame: uint16, [rows, columns].
+
+    Args:
+        data: the frame.
+        size: rows and columns that it must have, which are looked at before there is room made for any sample.
 
     Raises:
         NotDecoded: it has several components or restarts.
-        ValueError, LookupError, struct.error: it is damaged or cut short.
+        ValueError, LookupError, struct.error: it is damaged or cut short, or of another size.
     """
     scan = _parsed(data)
+    if size is not None and (scan.rows, scan.columns) != size:
+        raise ValueError("The frame is of another size.")
     differences = _differences(scan).reshape(scan.rows, scan.columns)
     differences[0, 0] += 1 << (scan.bits - scan.point_transform - 1)
     samples = _undone(differences, scan.predictor) & _MASK
@@ -71,6 +77,8 @@ def _parsed(data: bytes) -> _Scan:
         segment = data[at + 4 : at + 2 + length]
         at += 2 + max(2, length)
         if marker == _FRAME:
+            if frame is not None:
+                raise ValueError("The frame has two headers.")
             frame = struct.unpack_from(">BHHB", segment)
         elif marker == _HUFFMAN:
             tables |= _huffman_tables(segment)

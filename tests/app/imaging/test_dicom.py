@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pydicom import uid
@@ -22,7 +22,7 @@ from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from pydicom.uid import UID
 
 from app import imaging
-from app.imaging import overlay
+from app.imaging import dicom_samples, overlay
 from tests import dicom_films, radiographs
 
 SIZE = 16
@@ -118,6 +118,12 @@ CASES = {
         VOILUTFunction="SIGMOID",
     ),
     "impossible window": case(TWELVE, lambda x: x / 4095, 12, WindowCenter=0, WindowWidth=0),
+    "window beyond all values": case(TWELVE, lambda x: x / 4095, 12, WindowCenter="1e300", WindowWidth=400),
+    "window below all values": case(EIGHT, lambda x: x / 255, WindowCenter=-1000, WindowWidth=100),
+    "window wider than any film": case(TWELVE, lambda x: x / 4095, 12, WindowCenter=0, WindowWidth="1e300"),
+    "sigmoid beyond all values": case(
+        TWELVE, lambda x: x / 4095, 12, WindowCenter="-1e300", WindowWidth=400, VOILUTFunction="SIGMOID"
+    ),
     "half a window": case(TWELVE, lambda x: x / 4095, 12, WindowCenter=2000),
     "empty window": case(TWELVE, lambda x: x / 4095, 12, WindowCenter="", WindowWidth=""),
     "window, then MONOCHROME1": case(
@@ -325,6 +331,7 @@ def test_windows_agree_with_pydicom(
     shown = apply_voi_lut(apply_modality_lut(SIGNED if signed else TWELVE, dataset), dataset)
     ends = np.array([-2048, 2047] if signed else [0, 4095]) * slope + intercept
     expected = 255 * (shown - ends[0]) / (ends[1] - ends[0])
+    assume(np.ptp(np.rint(expected)) > 0)  # else the window lies outside all values, and is none
     levels = grey_levels(dataset, uid.ExplicitVRLittleEndian)
     assert np.abs(levels - expected).max() <= 0.51
 
@@ -366,6 +373,10 @@ def unlike_a_chest_film() -> dict[str, Dataset]:
         "two frames": frames,
         "hand": dicom_films.film(EIGHT, BodyPartExamined="HAND"),
         "chest and abdomen": dicom_films.film(EIGHT, BodyPartExamined="CHESTABDOMEN"),
+        **{
+            part: dicom_films.film(EIGHT, BodyPartExamined=part)
+            for part in ("NOT CHEST", "CHEST AND ARM", "CHEST\\ABDOMEN", "CHEST LAT", "LUNGWORM", "-")
+        },
         "palette": dicom_films.film(EIGHT, photometric="PALETTE COLOR"),
         "32 bits": dicom_films.film(TWELVE.astype(np.uint32)),
         "colour of 16 bits": dicom_films.film(RED.astype(np.uint16), photometric="RGB"),
@@ -393,6 +404,9 @@ def test_what_is_not_a_single_chest_film_is_told_so(name: str, dataset: Dataset)
         {"BodyPartExamined": "PORTABLE CHEST"},
         {"BodyPartExamined": "Thorax"},
         {"BodyPartExamined": "LUNG"},
+        {"BodyPartExamined": "LUNGS"},
+        {"BodyPartExamined": "CHEST_PA"},
+        {"BodyPartExamined": "THORAX AP"},
     ],
     ids=str,
 )
@@ -421,16 +435,40 @@ def test_chest_films_of_many_kinds_are_read(attributes: dict[str, Any]) -> None:
         ({"PatientAge": None, "PatientBirthDate": "20190615", "StudyDate": "20250614"}, ()),
         ({"PatientAge": None, "PatientBirthDate": "20190615", "StudyDate": "20250615"}, ("age",)),
         ({"PatientAge": "", "PatientBirthDate": "20240701", "StudyDate": "20250630"}, ("age",)),
-        ({"PatientAge": "003Y", "PatientBirthDate": "19500101", "StudyDate": "20250615"}, ()),
+        ({"PatientAge": "003Y", "PatientBirthDate": "19500101", "StudyDate": "20250615"}, ("age",)),
+        ({"PatientAge": "003Y", "PatientBirthDate": "20210615", "StudyDate": "20250615"}, ()),
+        ({"PatientAge": "047Y", "PatientBirthDate": "20210615", "StudyDate": "20250615"}, ("age",)),
+        ({"PatientAge": "003Y", "PatientBirthDate": "00000000", "StudyDate": "20250615"}, ()),
         ({"PatientAge": None, "PatientBirthDate": "20190615"}, ()),
-        ({"PatientAge": None, "PatientBirthDate": "20190230", "StudyDate": "20250615"}, ()),
-        ({"PatientAge": None, "PatientBirthDate": "20260101", "StudyDate": "20250615"}, ()),
+        ({"PatientAge": None, "PatientBirthDate": "20190230", "StudyDate": "20250615"}, ("age",)),
+        ({"PatientAge": None, "PatientBirthDate": "20260101", "StudyDate": "20250615"}, ("age",)),
         ({"PatientAge": "3"}, ()),
+        ({"PatientAge": "4Y"}, ()),
+        ({"PatientAge": "18 m"}, ()),
+        ({"PatientAge": "30"}, ("age",)),
+        ({"PatientAge": "30Y"}, ("age",)),
+        ({"PatientAge": "72Y"}, ("age",)),
+        ({"PatientAge": "0"}, ("age",)),
+        ({"PatientAge": "ADULT"}, ("age",)),
+        ({"PatientAge": "-03Y"}, ("age",)),
+        ({"PatientAge": "003Y\\047Y"}, ("age",)),
         ({"ViewPosition": "AP"}, ()),
         ({"ViewPosition": "AP_SUPINE"}, ()),
         ({"ViewPosition": "LL"}, ("view",)),
         ({"ViewPosition": "LATERAL"}, ("view",)),
         ({"ViewPosition": "LLD"}, ("view",)),
+        ({"ViewPosition": "PA OBLIQUE"}, ("view",)),
+        ({"ViewPosition": "AP LAT"}, ("view",)),
+        ({"ViewPosition": "PA/LAT"}, ("view",)),
+        ({"ViewPosition": "AP AXIAL"}, ("view",)),
+        ({"ViewPosition": "PA\\LL"}, ("view",)),
+        ({"ViewPosition": "-"}, ("view",)),
+        ({"ViewPosition": "pa erect"}, ()),
+        ({"ViewPosition": "PA", "PatientOrientation": ["P", "F"]}, ("view",)),
+        ({"ViewPosition": "PA", "PatientOrientation": ["L", "F"]}, ()),
+        ({"ViewPosition": None, "PatientOrientation": ["F", "R"]}, ()),
+        ({"ViewPosition": None, "PatientOrientation": ["F", "P"]}, ("view",)),
+        ({"ViewPosition": None, "PatientOrientation": ["L", "P"]}, ("view",)),
         ({"ViewPosition": ""}, ()),
         ({"ViewPosition": None, "PatientOrientation": ["L", "F"]}, ()),
         ({"ViewPosition": None, "PatientOrientation": ["A", "F"]}, ("view",)),
@@ -473,6 +511,61 @@ def test_a_frame_of_another_size_than_its_header_says_is_not_unpacked(syntax: UI
     assert encoded.count(rows + b"\x30\x00") == 1
     with pytest.raises(imaging.UnreadableImage):
         imaging.read(encoded.replace(rows + b"\x30\x00", rows + b"\x31\x00"), size=SIZE)
+
+
+def header_of(frame: bytes, syntax: UID) -> tuple[int, bytes]:
+    """Where the frame header of a JPEG is, and one that claims 65,535 rows and columns."""
+    marker = {uid.JPEGBaseline8Bit: b"\xff\xc0", uid.JPEGLSLossless: b"\xff\xf7"}.get(syntax, b"\xff\xc3")
+    at = frame.index(marker)
+    header = frame[at : at + 2 + int.from_bytes(frame[at + 2 : at + 4], "big")]
+    return at, header[:5] + b"\xff\xff\xff\xff" + header[9:]
+
+
+def hidden_giants(frame: bytes, syntax: UID) -> dict[str, bytes]:
+    """The frame with a second header, which one reader of JPEG passes over and another one does not."""
+    at, giant = header_of(frame, syntax)
+    end = at + len(giant)
+    comment = b"\xff\xfe" + (2 + len(giant)).to_bytes(2, "big") + giant
+    return {
+        "second": frame[:end] + giant + frame[end:],
+        "first": frame[:at] + giant + frame[at:],
+        "after a restart": frame[:2] + b"\xff\xd0\0\x04" + comment + frame[2:],
+        "after a marker alone": frame[:2] + b"\xff\x01" + comment + frame[2:],
+        "in a reserved segment": frame[:2] + b"\xff\xf0" + comment[2:] + frame[2:],
+        "in a segment of no length": frame[:2] + b"\xff\xfe\0\0" + giant + frame[2:],
+    }
+
+
+@pytest.mark.parametrize(
+    "syntax", [uid.JPEGLosslessSV1, uid.JPEGBaseline8Bit, uid.JPEGLSLossless], ids=lambda syntax: syntax.name
+)
+def test_a_frame_that_could_be_read_at_two_sizes_is_not_unpacked(
+    syntax: UID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = pydicom.dcmread(
+        io.BytesIO(dicom_films.encoded(dicom_films.film(radiographs.draw(64, 48)), syntax)), force=False
+    )
+    stream = io.BytesIO(dataset.PixelData)
+    parse_basic_offsets(stream)
+    frame = b"".join(generate_fragments(stream))
+    for unpack in ("_lossless_jpeg_decoded", "_jpeg_ls_decoded", "_by_pydicom"):
+        monkeypatch.setattr(dicom_samples, unpack, lambda *_: pytest.fail("it is unpacked"))
+    for name, giant in hidden_giants(frame, syntax).items():
+        dataset.PixelData = encapsulate([giant])
+        buffer = io.BytesIO()
+        dataset.save_as(buffer)
+        with pytest.raises(imaging.UnreadableImage):
+            imaging.read(buffer.getvalue(), size=SIZE)
+            pytest.fail(name)
+
+
+def test_a_frame_that_pillow_sees_at_another_size_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded = dicom_films.encoded(dicom_films.film(radiographs.draw(64, 48)), uid.JPEGBaseline8Bit)
+    other = Image.new("L", (640, 480))
+    monkeypatch.setattr("app.imaging.dicom_samples.Image.open", lambda *_, **__: other)
+    monkeypatch.setattr(dicom_samples, "_by_pydicom", lambda *_: pytest.fail("it is unpacked"))
+    with pytest.raises(imaging.UnreadableImage):
+        imaging.read(encoded, size=SIZE)
 
 
 @pytest.mark.parametrize("fragments", [1, 3])
@@ -522,6 +615,9 @@ def test_a_file_that_is_cut_short_is_unreadable(cut: int) -> None:
         {"HighBit": 9},
         {"PhotometricInterpretation": None},
         {"WindowCenter": 10, "WindowWidth": 10, "VOILUTFunction": "CURVED"},
+        {"RescaleSlope": "1e308"},
+        {"RescaleSlope": "-1e300", "WindowCenter": 100, "WindowWidth": 50},
+        {"RescaleSlope": "1", "RescaleIntercept": "1e308"},
         {"VOILUTSequence": [Dataset()]},
         {"VOILUTSequence": dicom_films.lut(range(10), bits=20)},
     ],
@@ -531,6 +627,18 @@ def test_a_film_that_contradicts_itself_is_unreadable(attributes: dict[str, Any]
     encoded = dicom_films.encoded(dicom_films.film(EIGHT, **attributes))
     with pytest.raises(imaging.UnreadableImage):
         imaging.read(encoded, size=SIZE)
+
+
+@pytest.mark.parametrize("read", [imaging.read_upright, lambda data: imaging.read(data, size=SIZE)])
+def test_a_film_that_does_not_fit_into_memory_is_refused(
+    read: Callable[[bytes], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(dicom_samples, "decoded", fail)
+    with pytest.raises(imaging.TooManyPixels, match="memory"):
+        read(dicom_films.encoded(dicom_films.film(EIGHT)))
 
 
 @pytest.mark.parametrize("syntax", [uid.MPEG2MPML, uid.HTJ2KLossless, UID("1.2.3.4")])

@@ -57,6 +57,23 @@ def test_restarts_and_several_components_are_told_not_to_be_decoded() -> None:
         lossless_jpeg.decode(three)
 
 
+def test_a_frame_with_a_second_header_is_damaged() -> None:
+    one = dicom_films.lossless_jpeg(FILM, 8)
+    header, rest = one[2:15], one[15:]
+    assert header[:2] == b"\xff\xc3"
+    giant = header[:5] + b"\xff\xff\xff\xff" + header[9:]
+    with pytest.raises(ValueError, match="two headers"):
+        lossless_jpeg.decode(one[:2] + header + giant + rest)
+
+
+def test_a_frame_of_another_size_is_refused_before_room_is_made_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lossless_jpeg, "_differences", lambda _: pytest.fail("it is decoded"))
+    with pytest.raises(ValueError, match="another size"):
+        lossless_jpeg.decode(dicom_films.lossless_jpeg(FILM, 8), size=(48, 65))
+
+
 @pytest.mark.parametrize("cut", [2, 20, 60, 200, -10])
 def test_what_is_cut_short_is_damaged(cut: int) -> None:
     with pytest.raises((ValueError, LookupError)):

@@ -51,6 +51,8 @@ def test_random_bytes(data: bytes, beginning: bytes) -> None:
 def mutated(draw: st.DrawFn) -> bytes:
     data = bytearray(draw(st.sampled_from(SEEDS)))
     for _ in range(draw(st.integers(1, 6))):
+        if len(data) <= len(PREFIX):
+            break
         at = draw(st.integers(len(PREFIX), len(data) - 1))
         match draw(st.sampled_from(("change", "remove", "insert", "cut"))):
             case "change":
