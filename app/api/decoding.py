@@ -29,9 +29,7 @@ class DecodingPool:
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
-        self._pieces: dict[
-            _Piece, None
-        ] = {}  # threads take theirs out themselves, which one step of a dict does
+        self._pieces: dict[_Piece, None] = {}
         self._seconds = 0.0
         self._threads = ThreadPoolExecutor(workers, "decoder", step_back, (_STEPS_BACK,))
 
@@ -53,15 +51,17 @@ class DecodingPool:
 
         def timed() -> tuple[Result, float]:
             started = piece.began = time.perf_counter()
-            try:
-                return work(), time.perf_counter() - started
-            finally:
-                self._pieces.pop(piece, None)
+            return work(), time.perf_counter() - started
 
         self._pieces[piece] = None
         future = self._threads.submit(timed)
-        future.add_done_callback(lambda _: self._pieces.pop(piece, None))  # where it never began
-        result, seconds = await asyncio.wrap_future(future)
+        try:
+            result, seconds = await asyncio.wrap_future(future)
+        finally:
+            if future.done():
+                del self._pieces[piece]
+            else:  # its client has gone, and the thread has not
+                future.add_done_callback(lambda _: self._pieces.pop(piece))
         self._seconds += _SMOOTHING * (seconds - self._seconds) if self._seconds else seconds
         return result
 
@@ -80,7 +80,7 @@ class DecodingPool:
         return free_in[0]
 
     def _remaining(self, elapsed: float) -> float:
-        return self._seconds - elapsed if elapsed < self._seconds else elapsed
+        return max(self._seconds, elapsed)
 
     def stop(self) -> None:
         """Take no more work, and drop what has not begun."""
