@@ -3,6 +3,7 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -13,14 +14,26 @@ from app.settings import Settings
 from tests.app.live import Gate, Live, gated, running, wait_until
 
 
-def test_beyond_the_queue_it_is_429_with_a_time_to_come_back_while_health_answers(
-    gated_live: tuple[Live, Gate], film: bytes
-) -> None:
+@contextmanager
+def full(gated_live: tuple[Live, Gate], film: bytes) -> Iterator[None]:
+    """Three films hold all places of the service meanwhile, and are answered at the end."""
     live, gate = gated_live
     gate.close()
     with ThreadPoolExecutor(3) as pool:
         accepted = [pool.submit(live.predict, film) for _ in range(3)]
-        wait_until(lambda: live.service.admission.taken == 3, "three films are under way")
+        try:
+            wait_until(lambda: live.service.admission.taken == 3, "three films are under way")
+            yield
+        finally:
+            gate.open()
+        assert [future.result().status_code for future in accepted] == [200, 200, 200]
+
+
+def test_beyond_the_queue_it_is_429_with_a_time_to_come_back_while_health_answers(
+    gated_live: tuple[Live, Gate], film: bytes
+) -> None:
+    live, _ = gated_live
+    with full(gated_live, film):
         for route in ("/predict", "/explain", "/film"):
             refused = live.client.post(route, files={"file": film})
             assert (refused.status_code, refused.json()["code"]) == (429, "overloaded")
@@ -28,8 +41,6 @@ def test_beyond_the_queue_it_is_429_with_a_time_to_come_back_while_health_answer
         assert live.client.get("/health/live").status_code == 200
         assert live.client.get("/health/ready").status_code == 200
         assert "pneumoscope_in_flight 4.0" in live.client.get("/metrics").text
-        gate.open()
-        assert [future.result().status_code for future in accepted] == [200, 200, 200]
     assert live.predict(film).status_code == 200
 
 
@@ -104,26 +115,17 @@ def test_the_wait_is_judged_again_when_the_upload_has_come(slow_live: tuple[Live
 
 
 def test_a_refused_upload_is_answered_before_it_is_sent(gated_live: tuple[Live, Gate], film: bytes) -> None:
-    live, gate = gated_live
-    gate.close()
-    with ThreadPoolExecutor(3) as pool:
-        accepted = [pool.submit(live.predict, film) for _ in range(3)]
-        wait_until(lambda: live.service.admission.taken == 3, "three films are under way")
-        with connection(live) as client:
-            client.sendall(head(length=1_000_000) + b"--x\r\n")
-            assert client.recv(65536).startswith(b"HTTP/1.1 429 ")
-        gate.open()
-        assert [future.result().status_code for future in accepted] == [200, 200, 200]
+    live, _ = gated_live
+    with full(gated_live, film), connection(live) as client:
+        client.sendall(head(length=1_000_000) + b"--x\r\n")
+        assert client.recv(65536).startswith(b"HTTP/1.1 429 ")
 
 
 def test_a_refused_client_keeps_its_connection_and_is_told_of_in_the_metrics(
     gated_live: tuple[Live, Gate], film: bytes
 ) -> None:
-    live, gate = gated_live
-    gate.close()
-    with ThreadPoolExecutor(3) as pool:
-        accepted = [pool.submit(live.predict, film) for _ in range(3)]
-        wait_until(lambda: live.service.admission.taken == 3, "three films are under way")
+    live, _ = gated_live
+    with full(gated_live, film):
         with connection(live) as client:
             for _ in range(2):
                 client.sendall(head(length=300_000) + bytes(300_000))
@@ -135,8 +137,6 @@ def test_a_refused_client_keeps_its_connection_and_is_told_of_in_the_metrics(
         assert 'pneumoscope_request_seconds_count{route="/predict",status="429"} 2.0' in (
             live.client.get("/metrics").text
         )
-        gate.open()
-        assert [future.result().status_code for future in accepted] == [200, 200, 200]
 
 
 def test_a_client_that_stalls_after_its_refusal_is_cut_off(
@@ -161,20 +161,14 @@ def test_a_client_that_stalls_after_its_refusal_is_cut_off(
 def test_a_slow_client_that_will_not_stay_still_sees_its_refusal(
     gated_live: tuple[Live, Gate], film: bytes, closing: bytes
 ) -> None:
-    live, gate = gated_live
-    gate.close()
-    with ThreadPoolExecutor(3) as pool:
-        accepted = [pool.submit(live.predict, film) for _ in range(3)]
-        wait_until(lambda: live.service.admission.taken == 3, "three films are under way")
-        with connection(live) as client:
-            start = head(length=300_000).replace(b"Host:", closing + b"Host:")
-            client.sendall(start if closing else start.replace(b"HTTP/1.1", b"HTTP/1.0"))
-            for _ in range(30):
-                client.sendall(bytes(10_000))
-                time.sleep(0.01)
-            assert client.recv(65536).startswith(b"HTTP/1.1 429 ")
-        gate.open()
-        assert [future.result().status_code for future in accepted] == [200, 200, 200]
+    live, _ = gated_live
+    with full(gated_live, film), connection(live) as client:
+        start = head(length=300_000).replace(b"Host:", closing + b"Host:")
+        client.sendall(start if closing else start.replace(b"HTTP/1.1", b"HTTP/1.0"))
+        for _ in range(30):
+            client.sendall(bytes(10_000))
+            time.sleep(0.01)
+        assert client.recv(65536).startswith(b"HTTP/1.1 429 ")
 
 
 def test_a_client_that_goes_on_sending_after_its_refusal_is_cut_off(
@@ -198,11 +192,8 @@ def test_a_client_that_goes_on_sending_after_its_refusal_is_cut_off(
 def test_a_body_that_would_be_too_large_or_waits_for_leave_is_not_kept(
     gated_live: tuple[Live, Gate], film: bytes
 ) -> None:
-    live, gate = gated_live
-    gate.close()
-    with ThreadPoolExecutor(3) as pool:
-        accepted = [pool.submit(live.predict, film) for _ in range(3)]
-        wait_until(lambda: live.service.admission.taken == 3, "three films are under way")
+    live, _ = gated_live
+    with full(gated_live, film):
         for headers in (
             head(length=10**12),
             head(length=1000).replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n"),
@@ -212,8 +203,6 @@ def test_a_body_that_would_be_too_large_or_waits_for_leave_is_not_kept(
                 answer = client.recv(65536)
                 assert answer.startswith(b"HTTP/1.1 429 ")
                 assert b"connection: close" in answer.lower()
-        gate.open()
-        assert [future.result().status_code for future in accepted] == [200, 200, 200]
 
 
 def test_a_client_that_goes_away_frees_its_place(gated_live: tuple[Live, Gate], film: bytes) -> None:
