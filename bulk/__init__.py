@@ -1,0 +1,1 @@
+"""An archive of radiographs → a table of findings, on Ray: one machine or a cluster."""
