@@ -1,9 +1,12 @@
 """Synthetic chest films: drawn, seeded, and encoded every way that a film may arrive.
 
 They look enough like a chest film for a decoder, a page and a person; a model learns nothing from them.
+`python -m tests.radiographs FILE.jpg` draws one.
 """
 
 import io
+import sys
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -192,3 +195,7 @@ _STORED = {
 def _turned(image: Image.Image, orientation: int) -> Image.Image:
     """`image` as a camera held in `orientation` would store it."""
     return image.transpose(_STORED[orientation]) if orientation in _STORED else image
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_bytes(jpeg(draw(seed=1, opacity=True)))

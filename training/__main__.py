@@ -18,6 +18,8 @@ from rich.text import Text
 
 from training.recipe import Recipe, Stage
 
+ALL_FILMS = "all films"
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 console = Console(width=None if sys.stdout.isatty() else 120)
 DEFAULT = Recipe()
@@ -253,8 +255,13 @@ def evaluate(
         Path, typer.Option(help="Data set's folder, folder of classes, or CSV of path and label.")
     ],
     split: Annotated[
-        str, typer.Option(help="train-folds (the fold the model never saw), test, or a folder's name.")
-    ] = "train-folds",
+        str | None,
+        typer.Option(
+            help="train-folds (the fold the model never saw), test, or a folder's name. By default train-folds of a "
+            "data set's folder, and every film of a folder of classes or a CSV.",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[Path, typer.Option(help="Folder for JSON and figures.")] = Path("runs/evaluation"),
     threshold: Annotated[float | None, typer.Option(min=0, max=1, help="Instead of the model's own.")] = None,
     change: Annotated[
@@ -270,6 +277,8 @@ def evaluate(
     from training.report import table
 
     judged = open_model(model, threshold)
+    if split is None:
+        split = "train-folds" if (data / "train").is_dir() else ALL_FILMS
     films = _load(data, "train" if split == "train-folds" else split)
     if split == "train-folds":
         recipe = judged.recipe

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import keras
@@ -7,8 +8,9 @@ import pytest
 from rich.console import Console
 
 from tests import tiny_model
+from training.__main__ import app
 from training.calibrate import FeatureSpace
-from training.dataset import Dataset, list_digest
+from training.dataset import SOURCE_SIZE, Dataset, list_digest
 from training.evaluate import Conclusion, ModelError, conclude, judge, open_model
 from training.fit import fit, partition
 from training.metrics import Scored, evaluate
@@ -93,6 +95,33 @@ def test_a_file_that_cannot_be_judged_is_a_clear_error(
         (tmp_path / name).write_bytes(content)
     with pytest.raises(ModelError, match=complaint):
         open_model(tmp_path / name)
+
+
+def evaluated_films(capsys: pytest.CaptureFixture[str], tmp_path: Path, data: Path) -> tuple[str, int]:
+    """What the command says was judged of `data`, and how many films there were."""
+    card = tiny_model.manifest(input_size=SOURCE_SIZE)
+    (tmp_path / "model.onnx").write_bytes(tiny_model.build(card, size=SOURCE_SIZE))
+    options = ["--model", str(tmp_path / "model.onnx"), "--output", str(tmp_path / "judged")]
+    app(["evaluate", *options, "--data", str(data), "--held-out-fold", "0"], standalone_mode=False)
+    (title,) = re.findall(r"tiny 1 on (.+), threshold", capsys.readouterr().out)
+    return title, len((tmp_path / "judged" / "scores.csv").read_text().splitlines()) - 1
+
+
+def test_of_the_data_sets_folder_the_fold_that_was_held_out_is_judged(
+    data: Path, films: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    title, judged = evaluated_films(capsys, tmp_path, data)
+    assert title == "train-folds"
+    assert 0 < judged < len(films) / 2
+
+
+def test_of_a_folder_of_classes_or_a_csv_every_film_is_judged(
+    data: Path, films: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed = tmp_path / "films.csv"
+    listed.write_text("\n".join(["path,label", *(f"{film.path},{film.label}" for film in films.films)]))
+    for source in (data / "train", listed):
+        assert evaluated_films(capsys, tmp_path, source) == ("all films", len(films))
 
 
 def test_the_terminal_table_names_every_figure(films: Dataset) -> None:
