@@ -257,8 +257,8 @@ def evaluate(
     split: Annotated[
         str | None,
         typer.Option(
-            help="train-folds (the fold the model never saw), test, or a folder's name. By default train-folds of a "
-            "data set's folder, and every film of a folder of classes or a CSV.",
+            help="train-folds (the fold the model never saw), test, or a folder's name. By default train-folds "
+            "of a data set's folder, and every film of a folder of classes or a CSV.",
             show_default=False,
         ),
     ] = None,

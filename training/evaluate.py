@@ -35,7 +35,7 @@ from training.calibrate import (
     middle_layer,
     novelty_features,
 )
-from training.dataset import Dataset, list_digest
+from training.dataset import SOURCE_SIZE, Dataset, list_digest
 from training.fit import partition, predict_logits
 from training.metrics import Mask, Scored, evaluate
 from training.recipe import Recipe
@@ -73,13 +73,14 @@ class Conclusion(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A model ready to score films: `score` maps uint8 [films, 224, 224] to probabilities, float64 [films].
+    """A model ready to score films: `score` maps uint8 [films, S, S] to probabilities, float64 [films].
 
-    `recipe` tells which fold it never saw; None where that is unknown.
+    `input_size` is S in pixels. `recipe` tells which fold it never saw; None where that is unknown.
     """
 
     name: str
     score: Score
+    input_size: int
     threshold: float
     recipe: Recipe | None
 
@@ -175,7 +176,13 @@ def _open_onnx(path: Path, threshold: float | None) -> Judged:
             held_out_fold=training.held_out_fold,
             seed=training.seed,
         )
-    return Judged(f"{manifest.name} {manifest.version}", score, threshold or manifest.threshold.value, recipe)
+    return Judged(
+        name=f"{manifest.name} {manifest.version}",
+        score=score,
+        input_size=manifest.input_size,
+        threshold=threshold or manifest.threshold.value,
+        recipe=recipe,
+    )
 
 
 def classifier_scores(classifier: Classifier, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
@@ -232,14 +239,14 @@ def _open_keras(path: Path, threshold: float | None) -> Judged:
     def score(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
         return scaling(predict_logits(network, pixels)[:, PNEUMONIA])
 
-    return Judged(path.name, score, threshold or 0.5, recipe)
+    size = recipe.input_size if recipe else network.input_shape[1] or SOURCE_SIZE
+    return Judged(path.name, score, size, threshold or 0.5, recipe)
 
 
 def judge(model: Judged, films: Dataset, output: Path) -> Evaluation:
     """Figures of `model` on `films`; writes `metrics.json`, `scores.csv` and pictures into `output`."""
     output.mkdir(parents=True, exist_ok=True)
-    size = model.recipe.input_size if model.recipe else films.pixels.shape[1]
-    scored = Scored.of(films, model.score(films.resized(size)))
+    scored = Scored.of(films, model.score(films.resized(model.input_size)))
     evaluation = evaluate(scored, model.threshold)
     (output / "metrics.json").write_text(evaluation.model_dump_json(indent=2) + "\n")
     lines = [

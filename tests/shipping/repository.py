@@ -16,8 +16,8 @@ PROMETHEUS = ROOT / "deploy" / "prometheus" / "prometheus.yml"
 
 
 def documents() -> list[Path]:
-    """README and the how-to pages."""
-    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    """The pages at the root and below docs."""
+    return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def load_yaml(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from rich.console import Console
 from tests import tiny_model
 from training.__main__ import app
 from training.calibrate import FeatureSpace
-from training.dataset import SOURCE_SIZE, Dataset, list_digest
+from training.dataset import Dataset, list_digest
 from training.evaluate import Conclusion, ModelError, conclude, judge, open_model
 from training.fit import fit, partition
 from training.metrics import Scored, evaluate
@@ -99,8 +99,7 @@ def test_a_file_that_cannot_be_judged_is_a_clear_error(
 
 def evaluated_films(capsys: pytest.CaptureFixture[str], tmp_path: Path, data: Path) -> tuple[str, int]:
     """What the command says was judged of `data`, and how many films there were."""
-    card = tiny_model.manifest(input_size=SOURCE_SIZE)
-    (tmp_path / "model.onnx").write_bytes(tiny_model.build(card, size=SOURCE_SIZE))
+    (tmp_path / "model.onnx").write_bytes(tiny_model.build())
     options = ["--model", str(tmp_path / "model.onnx"), "--output", str(tmp_path / "judged")]
     app(["evaluate", *options, "--data", str(data), "--held-out-fold", "0"], standalone_mode=False)
     (title,) = re.findall(r"tiny 1 on (.+), threshold", capsys.readouterr().out)
