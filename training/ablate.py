@@ -20,14 +20,12 @@ from rich.console import Console
 
 from app.engine.manifest import Evaluation
 from training.architectures import PNEUMONIA
-from training.calibrate import describe_threshold, fit_scaling
 from training.crops import to_lungs
 from training.dataset import Dataset, Pixels
 from training.fit import fit, partition, predict_logits
-from training.metrics import Scored, evaluate
+from training.judgement import judge_held_out
 from training.pretrain import pretrain
 from training.recipe import Recipe, Stage
-from training.restyle import reframe, restyle
 from training.teach import teach
 
 BASE = Recipe(
@@ -138,23 +136,18 @@ def run_variant(films: Dataset, name: str, base: Recipe, folder: Path, console: 
     recipe = recipe.model_copy(update=dict(variant.changes))
     seen = replace(films, pixels=to_lungs(films.pixels)) if variant.crop else films
     network = fit(seen, recipe, folder / "base" / run.name if variant.shifted else run, console)
-    held_out = partition(seen, recipe).held_out
-    restyled, reframed = (replace(held_out, pixels=change(held_out)) for change in (restyle, reframe))
-    logits, of_restyled, of_reframed = (
-        _logits(network, shown.resized(recipe.input_size), variant.shifted)
-        for shown in (held_out, restyled, reframed)
-    )
     run.mkdir(parents=True, exist_ok=True)
-    scaling = fit_scaling(logits, held_out.labels)
-    scored = Scored.of(held_out, scaling(logits))
-    threshold = describe_threshold(scored).value
+    judgement = judge_held_out(
+        partition(seen, recipe).held_out,
+        lambda shown: _logits(network, shown.resized(recipe.input_size), variant.shifted),
+    )
     row = Row(
         variant=name,
         fold=fold,
         trial=trial,
-        evaluation=evaluate(scored, threshold),
-        restyled=evaluate(Scored.of(restyled, scaling(of_restyled)), threshold),
-        reframed=evaluate(Scored.of(reframed, scaling(of_reframed)), threshold),
+        evaluation=judgement.evaluation,
+        restyled=judgement.restyled,
+        reframed=judgement.reframed,
         seconds=time.monotonic() - began,
     )
     result.write_text(row.model_dump_json(indent=1) + "\n")

@@ -9,9 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -22,13 +20,12 @@ from app.engine.classifier import Classifier
 from app.engine.cores import usable_cores
 from app.engine.manifest import Estimate
 from training.architectures import ARCHITECTURES, PNEUMONIA, WeightsError, build
-from training.calibrate import describe_threshold, fit_scaling
-from training.comparison import Comparison, Epoch, Judgement, Served, Trained
+from training.comparison import Comparison, Epoch, Served, Trained
 from training.dataset import Dataset, list_digest
 from training.fit import Diverged, RunError, claim, fit, partition, predict_logits
-from training.metrics import Scored, auc_difference, evaluate
+from training.judgement import judge_held_out
+from training.metrics import Scored, auc_difference
 from training.recipe import Recipe, Stage
-from training.restyle import reframe, restyle
 
 RECIPE = Recipe(
     input_size=80, stages=(Stage(size=80, epochs=6),), consistency=0.0, fine_tune_epochs=0, learning_rate=1e-3
@@ -115,14 +112,18 @@ def train(films: Dataset, recipe: Recipe, folder: Path, console: Console) -> Tra
         console.print(f"{recipe.architecture} is done.")
         return done
     try:
-        judgement = _judge(fit(films, recipe, run, console), films, recipe)
+        trained = fit(films, recipe, run, console)
+        judgement = judge_held_out(
+            partition(films, recipe).held_out,
+            lambda shown: predict_logits(trained, shown.resized(recipe.input_size))[:, PNEUMONIA],
+        )
     except Diverged as error:
         console.print(f"[bold]{error}[/]")
         judgement = None
     network = build(recipe.architecture, input_size=recipe.input_size)
     told = run / "history.json"
     history = json.loads(told.read_text()) if told.is_file() else []
-    trained = Trained(
+    found = Trained(
         architecture=recipe.architecture,
         films_sha256=films_sha256,
         parameters=network.count_params(),
@@ -132,8 +133,8 @@ def train(films: Dataset, recipe: Recipe, folder: Path, console: Console) -> Tra
         history=tuple(Epoch(**{name: entry[name] for name in Epoch.model_fields}) for entry in history),
         judgement=judgement,
     )
-    result.write_text(trained.model_dump_json(indent=1) + "\n")
-    return trained
+    result.write_text(found.model_dump_json(indent=1) + "\n")
+    return found
 
 
 def _differences(networks: Sequence[Trained], held_out: Dataset) -> dict[str, Estimate]:
@@ -143,29 +144,6 @@ def _differences(networks: Sequence[Trained], held_out: Dataset) -> dict[str, Es
     scored = {name: Scored.of(held_out, np.array(each.scores)) for name, each in judged.items()}
     best = max(judged, key=lambda name: judged[name].evaluation.auc.value)
     return {name: auc_difference(scored[best], each) for name, each in scored.items() if name != best}
-
-
-def _judge(network: keras.Model, films: Dataset, recipe: Recipe) -> Judgement:
-    held_out = partition(films, recipe).held_out
-    logits = _logits(network, held_out, recipe)
-    scaling = fit_scaling(logits, held_out.labels)
-    scored = Scored.of(held_out, scaling(logits))
-    threshold = describe_threshold(scored).value
-    restyled, reframed = (
-        evaluate(Scored.of(held_out, scaling(_logits(network, changed, recipe))), threshold)
-        for changed in (replace(held_out, pixels=change(held_out)) for change in (restyle, reframe))
-    )
-    return Judgement(
-        threshold=threshold,
-        evaluation=evaluate(scored, threshold),
-        restyled=restyled,
-        reframed=reframed,
-        scores=tuple(scored.scores.tolist()),
-    )
-
-
-def _logits(network: keras.Model, films: Dataset, recipe: Recipe) -> Any:
-    return predict_logits(network, films.resized(recipe.input_size))[:, PNEUMONIA]
 
 
 def gflops(network: keras.Model) -> float:

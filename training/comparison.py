@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from app.engine.manifest import Estimate, Evaluation
+from app.engine.manifest import Estimate
+from training.judgement import Judgement
 from training.recipe import Recipe
 
 Outcome = Literal["learnt", "did not learn", "learnt the reverse", "diverged"]
@@ -14,21 +15,6 @@ class Part(BaseModel):
     """Frozen, and strict about its fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Judgement(Part):
-    """A trained network on its held-out fold, calibrated and with a threshold tuned there.
-
-    `restyled`, `reframed`: the same films with the style, and with the shape, of the other class
-    (`training.restyle`), at the same calibration and threshold. `scores`: probabilities of pneumonia, [films], in
-    the fold's order.
-    """
-
-    threshold: float
-    evaluation: Evaluation
-    restyled: Evaluation
-    reframed: Evaluation
-    scores: tuple[float, ...]
 
 
 class Epoch(Part):

@@ -14,8 +14,9 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from rich.table import Table
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from training.comparison import Comparison, Judgement
+from training.comparison import Comparison
 from training.dataset import LABELS
+from training.judgement import Judgement
 from training.report import GREY
 from training.wording import with_interval
 

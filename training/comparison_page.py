@@ -10,8 +10,9 @@ import numpy as np
 from app.engine.manifest import Estimate, Evaluation
 from training import web_page
 from training.architectures import ARCHITECTURES
-from training.comparison import Comparison, Judgement, Trained
+from training.comparison import Comparison, Trained
 from training.comparison_figures import PICTURES, drawings
+from training.judgement import Judgement
 from training.web_page import Content, Element, element
 from training.wording import table, with_interval
 
