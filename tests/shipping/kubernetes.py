@@ -32,7 +32,9 @@ def render(kustomization: Path) -> list[Object]:
     told = subprocess.run(
         [find_tool("kubectl"), "kustomize", kustomization], capture_output=True, text=True, check=False
     )
-    assert (told.returncode, told.stderr) == (0, "")
+    assert (told.returncode, told.stderr) == (0, ""), (
+        "is kubectl older than 1.21, whose Kustomize knows no components?"
+    )
     return [item for item in yaml.safe_load_all(told.stdout) if item]
 
 
@@ -121,7 +123,8 @@ def selects(selector: Object, labels: dict[str, str]) -> bool:
         assert rule["operator"] == "In"
         if labels.get(rule["key"]) not in rule["values"]:
             return False
-    return selector.get("matchLabels", {}).items() <= labels.items()
+    wanted: dict[str, str] = selector.get("matchLabels", {})
+    return wanted.items() <= labels.items()
 
 
 def mebibytes(quantity: str) -> float:
