@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from kubernetes_validate.utils import all_versions
 
 from app.main import LAST_BATCH_SECONDS
 from app.settings import PREFIX, Settings
-from tests.app.live import Process
+from tests.app.live import Process, process
 from tests.shipping.kubernetes import (
     COMPONENTS,
+    HARDWARE,
     Rendered,
     installed,
     loaded,
@@ -132,9 +134,23 @@ def test_every_mount_is_a_volume_and_the_other_way_round(rendered: Rendered) -> 
 # The service
 
 
+@pytest.fixture(scope="module")
+def started(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """The service with the pod's settings, on a port of its own."""
+    settings = Rendered("cpu", render(HARDWARE["cpu"])).settings
+    with process(
+        tiny_folder,
+        tmp_path_factory.mktemp("pod") / "log",
+        **{name.removeprefix(PREFIX): value for name, value in settings.items()},
+    ) as running:
+        yield running
+
+
 @pytest.mark.parametrize("probe", PROBES)
-def test_a_probe_is_answered_by_a_ready_service(plain: Rendered, service: Process, probe: str) -> None:
-    assert service.client.get(plain.container[probe]["httpGet"]["path"]).status_code == 200
+def test_a_probe_is_answered_by_a_service_with_the_pods_settings(
+    plain: Rendered, started: Process, probe: str
+) -> None:
+    assert started.client.get(plain.container[probe]["httpGet"]["path"]).status_code == 200
 
 
 def test_only_readiness_fails_while_the_service_drains(plain: Rendered) -> None:

@@ -1,13 +1,14 @@
 """The files that GitHub reads: valid, and calling what people call."""
 
+import json
 import os
 import re
-import subprocess
-import sys
 import tomllib
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 from packaging.specifiers import SpecifierSet
@@ -42,11 +43,11 @@ def steps() -> list[dict[str, Any]]:
     ids=lambda value: value.name if isinstance(value, Path) else value,
 )
 def test_a_file_follows_its_schema(schema: str, path: Path) -> None:
-    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{schema}"]
-    if path.suffix == ".cff":
-        command += ["--force-filetype", "yaml"]
-    told = subprocess.run([*command, path], capture_output=True, text=True, check=False)
-    assert told.returncode == 0, told.stdout + told.stderr
+    vendored = resources.files("check_jsonschema") / "builtin_schemas" / "vendor" / f"{schema}.json"
+    content = yaml.safe_load(path.read_text())
+    if True in content:  # what YAML 1.1 takes `on` for
+        content["on"] = content.pop(True)
+    jsonschema.validate(content, json.loads(vendored.read_text()))
 
 
 def test_it_runs_what_people_run_and_nothing_else() -> None:
