@@ -10,10 +10,11 @@ import yaml
 from tests.app.live import Process
 from tests.required_tools import find_tool
 from tests.shipping.kubernetes import FOLDER, Rendered
-from tests.shipping.repository import load_yaml
+from tests.shipping.repository import ROOT, load_yaml
 
 VALUES = load_yaml(FOLDER / "metrics-adapter" / "values.yaml")
 (RULE,) = VALUES["rules"]["custom"]
+PAGE = (ROOT / "docs" / "kubernetes.md").read_text()
 SERIES = RULE["seriesQuery"].partition("{")[0]
 
 
@@ -104,3 +105,24 @@ def test_the_adapters_query_is_the_average_of_a_minute_for_each_pod(tmp_path: Pa
         check=False,
     )
     assert told.returncode == 0, told.stdout + told.stderr
+
+
+def test_a_prometheus_without_the_operator_scrapes_the_pods_with_the_adapters_labels(
+    plain: Rendered, tmp_path: Path
+) -> None:
+    (text,) = re.findall(r"```yaml\n(scrape_configs:.*?)```", PAGE, flags=re.DOTALL)
+    (tmp_path / "prometheus.yml").write_text(text)
+    told = subprocess.run(
+        [find_tool("promtool"), "check", "config", tmp_path / "prometheus.yml"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode == 0, told.stdout + told.stderr
+    (job,) = yaml.safe_load(text)["scrape_configs"]
+    (discovery,) = job["kubernetes_sd_configs"]
+    assert discovery["namespaces"]["names"] == [plain.one("Namespace")["metadata"]["name"]]
+    kept = [rule["regex"] for rule in job["relabel_configs"] if rule.get("action") == "keep"]
+    assert kept == [port["name"] for port in plain.container["ports"]]
+    made = {rule["target_label"] for rule in job["relabel_configs"] if "target_label" in rule}
+    assert made == set(RULE["resources"]["overrides"])
