@@ -14,7 +14,7 @@ def stream() -> Iterator[io.StringIO]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     written = io.StringIO()
-    logs.configure("info", written)
+    logs.configure("info", stream=written)
     try:
         yield written
     finally:
@@ -23,11 +23,8 @@ def stream() -> Iterator[io.StringIO]:
 
 
 def test_a_line_is_json_with_fields_and_request_id(stream: io.StringIO) -> None:
-    token = logs.request_id.set("abc")
-    try:
+    with logs.of_request("abc"):
         logging.getLogger("app.x").info("said %d", 7, extra={logs.FIELDS: {"status": 200}})
-    finally:
-        logs.request_id.reset(token)
     logging.getLogger("app.x").debug("not shown")
     line = json.loads(stream.getvalue())
     assert (line["level"], line["logger"], line["message"]) == ("info", "app.x", "said 7")
