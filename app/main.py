@@ -82,8 +82,6 @@ def create_app(settings: Settings, classifier: Classifier | None = None) -> Fast
         service = build_service(settings, classifier or open_classifier(settings), metrics)
         service.batcher.start()
         await asyncio.to_thread(prepare)  # while the batcher's own thread warms the model
-        if tracing is not None:
-            tracing.start()
         app.state.service = service
         yield
         service.draining = True

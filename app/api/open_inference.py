@@ -226,11 +226,12 @@ async def _infer(service: Service, body: bytes, json_length: str | None, encodin
     stages.labels("decode").observe(time.perf_counter() - started)
     answers = await _answers(service, inference.pixels, exposures)
     started = time.perf_counter()
-    of_films = [answer.outputs.named() for answer in answers]
-    outputs = {name: np.concatenate([film[name] for film in of_films]) for name in inference.binary}
-    content, length = tensors.write(
-        inference, outputs, name=classifier.manifest.name, version=classifier.manifest.version
-    )
+    with tracing.span("encode"):
+        of_films = [answer.outputs.named() for answer in answers]
+        outputs = {name: np.concatenate([film[name] for film in of_films]) for name in inference.binary}
+        content, length = tensors.write(
+            inference, outputs, name=classifier.manifest.name, version=classifier.manifest.version
+        )
     stages.labels("encode").observe(time.perf_counter() - started)
     if length is None:
         return Response(content, media_type="application/json")

@@ -95,9 +95,8 @@ class OtlpSpan:
 class OtlpTracing:
     """A `tracing.Tracing`."""
 
-    def __init__(self, provider: TracerProvider, exporter: OTLPSpanExporter) -> None:
+    def __init__(self, provider: TracerProvider) -> None:
         self._provider = provider
-        self._exporter = exporter
         self._tracer = provider.get_tracer(_OURS, __version__)
 
     @classmethod
@@ -113,13 +112,11 @@ class OtlpTracing:
         own = {"service.name": _OURS, "service.version": __version__}
         try:
             resource = Resource.create({**own, **OTELResourceDetector().detect().attributes})
-            return cls(TracerProvider(resource=resource, shutdown_on_exit=False), OTLPSpanExporter())
+            provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+            provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))  # its thread sends them
         except ValueError as error:
             raise TracingRefused(f"a variable of OpenTelemetry: {error}") from error
-
-    def start(self) -> None:
-        """Start the thread that sends spans."""
-        self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
+        return cls(provider)
 
     def stop(self, timeout: float) -> None:
         """Send what is left; blocks for at most `timeout` seconds."""

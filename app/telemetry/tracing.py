@@ -50,9 +50,6 @@ class Span(Protocol):
 class Tracing(Protocol):
     """Begins the traces of one application, and sends them."""
 
-    def start(self) -> None:
-        """Start to send."""
-
     def stop(self, timeout: float) -> None:
         """Send what is left; blocks for at most `timeout` seconds."""
 
