@@ -294,7 +294,7 @@ def test_films_of_one_batch_share_its_run(collector: Collector, tiny_folder: Pat
         runs = [sent(collector, caller)["inference"] for caller in callers]
     assert [attributes(run)["pneumoscope.batch_size"] for run in runs] == [1, 2, 2]
     lasted = [run.end_time_unix_nano - run.start_time_unix_nano for run in runs[1:]]
-    assert lasted[0] == pytest.approx(lasted[1], abs=2)
+    assert lasted[0] == pytest.approx(lasted[1], abs=1000)
 
 
 @pytest.mark.usefixtures("tracing_on")
