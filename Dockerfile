@@ -12,7 +12,7 @@ COPY pyproject.toml constraints.txt ./
 RUN mkdir app && touch app/__init__.py README.md LICENSE \
     && python -m venv --without-pip /opt/pneumoscope \
     && pip --python /opt/pneumoscope/bin/python install --no-cache-dir --disable-pip-version-check \
-        --constraint constraints.txt ".[${HARDWARE},dicom]" \
+        --constraint constraints.txt ".[${HARDWARE},dicom,tracing]" \
     && rm -r app build *.egg-info  # or the next build would take the empty module for the newer one
 COPY README.md LICENSE ./
 COPY app app

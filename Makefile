@@ -96,8 +96,8 @@ bench: $(BENCH_VENV)/$(BENCH_STAMP) ## Measure the service and its peers, about 
 
 # Stamps: what an environment holds, and since when.
 
-$(CPU_VENV)/.serve: EXTRA := cpu,dicom
-$(GPU_VENV)/.serve: EXTRA := gpu,dicom
+$(CPU_VENV)/.serve: EXTRA := cpu,dicom,tracing
+$(GPU_VENV)/.serve: EXTRA := gpu,dicom,tracing
 $(GPU_VENV)/.bench: EXTRA := gpu,bench
 $(DEV): EXTRA := dev
 

@@ -21,6 +21,7 @@ from app.serving import serve as run_server
 from app.settings import InvalidSettings, Settings
 from app.telemetry import logs
 from app.telemetry.metrics import Metrics
+from app.telemetry.tracing import TracingRefused
 
 if TYPE_CHECKING:
     from app.local.judging import Judgement
@@ -40,7 +41,7 @@ def serve(context: typer.Context) -> None:
     if context.invoked_subcommand is not None:
         return
     chosen = _settings()
-    logs.configure(chosen.log_level)
+    logs.configure(chosen.log_level, style=chosen.log_format)
     for name in settings.unknown_variables():
         log.warning("%s is no setting; is it misspelt?", name)
     classifier = _classifier(chosen)
@@ -52,7 +53,10 @@ def serve(context: typer.Context) -> None:
         classifier.provider.reason,
         classifier.precision,
     )
-    run_server(chosen, classifier)
+    try:
+        run_server(chosen, classifier)
+    except TracingRefused as error:
+        _refuse(error, SETTINGS_REFUSED)
 
 
 @cli.command()
@@ -198,7 +202,7 @@ def dicom(
 def orthanc() -> None:
     """Have each new chest film of an Orthanc judged, and store its results there; see docs/orthanc.md."""
     chosen = _settings()
-    logs.configure(chosen.log_level)
+    logs.configure(chosen.log_level, style=chosen.log_format)
     try:
         from app.reporting.orthanc import BridgeRefused, run_bridge
     except ModuleNotFoundError as error:

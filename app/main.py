@@ -30,6 +30,7 @@ from app.engine.cores import lanes_for, usable_cores
 from app.imaging import prepare
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
+from app.telemetry.tracing import open_tracing
 
 DESCRIPTION = (
     "Reads a chest radiograph and answers with the probability of pneumonia, a label at a threshold tuned "
@@ -41,6 +42,9 @@ MOST_LANES = 16
 
 MAX_WAIT_FILMS, LEAST_MAX_WAIT_SECONDS = 15, 0.25
 """By default a film waits no longer than so many take, or so long: about the wait at nine tenths of capacity."""
+
+LAST_SPANS_SECONDS = 2.0
+"""How long a collector of traces may take for the last ones."""
 
 LAST_BATCH_SECONDS = 2.0
 """How long the device may take for the batch that it is at when everything else has ended."""
@@ -66,8 +70,12 @@ def create_app(settings: Settings, classifier: Classifier | None = None) -> Fast
     Args:
         settings: how it runs.
         classifier: a model that is open already, instead of the one that `settings` ask for.
+
+    Raises:
+        TracingRefused: OpenTelemetry's variables ask for traces that cannot be had.
     """
     metrics = Metrics()
+    tracing = open_tracing()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -79,6 +87,8 @@ def create_app(settings: Settings, classifier: Classifier | None = None) -> Fast
         service.draining = True
         await asyncio.to_thread(service.batcher.stop, LAST_BATCH_SECONDS)
         service.decoders.stop()
+        if tracing is not None:
+            await asyncio.to_thread(tracing.stop, LAST_SPANS_SECONDS)
 
     app = FastAPI(
         title="Pneumoscope",
@@ -88,6 +98,8 @@ def create_app(settings: Settings, classifier: Classifier | None = None) -> Fast
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
+        # Its own spans hold raw paths, and its logs the messages of exceptions.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         license_info={"name": "Apache-2.0"},
     )
     # The last one added sees a request first.
@@ -96,7 +108,7 @@ def create_app(settings: Settings, classifier: Classifier | None = None) -> Fast
     )
     app.add_middleware(AdmissionGate, max_bytes=settings.max_upload_bytes)
     app.add_middleware(HostLimit, hosts=settings.trusted_hosts)
-    app.add_middleware(RequestRecorder, metrics=metrics)
+    app.add_middleware(RequestRecorder, metrics=metrics, tracing=tracing)
     problems.install(app, metrics)
     for resource in (predict, explain, film, model, open_inference, health, observation, reference):
         app.include_router(resource.router)

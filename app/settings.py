@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     log_level: Annotated[Literal["debug", "info", "warning", "error"], AnyCase] = Field(
         "info", description="Least severe level that is logged."
     )
+    log_format: Annotated[Literal["json", "console"], AnyCase] = Field(
+        "json", description="How lines are logged: as JSON, or for people at a terminal."
+    )
 
     model_dir: Path = Field(
         Path("models/pneumonia/1"), description="Folder with model.onnx and perhaps model.int8.onnx."

@@ -12,7 +12,7 @@ from tests import radiographs, tiny_model
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_settings_from_outside() -> None:
-    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+    for name in [name for name in os.environ if name.startswith((PREFIX, "OTEL_"))]:
         del os.environ[name]
 
 

@@ -6,6 +6,7 @@ from app.api.errors import DicomMissing, NoHeatmap
 from app.api.reading import read_film
 from app.api.service import Service
 from app.reporting.signature import require_dicom
+from app.telemetry import tracing
 
 
 async def report_of(service: Service, film: bytes) -> bytes:
@@ -26,7 +27,7 @@ async def report_of(service: Service, film: bytes) -> bytes:
 
         return report_file(film, reading.finding, service.classifier)
 
-    with service.metrics.stage_seconds.labels("encode").time():
+    with tracing.span("encode"), service.metrics.stage_seconds.labels("encode").time():
         return await service.decoders.run(write)
 
 
@@ -52,7 +53,7 @@ async def capture_of(service: Service, film: bytes) -> bytes:
         max_pixels = service.settings.max_pixels
         return capture_file(film, finding, heatmap, service.classifier, max_pixels=max_pixels)
 
-    with service.metrics.stage_seconds.labels("encode").time():
+    with tracing.span("encode"), service.metrics.stage_seconds.labels("encode").time():
         return await service.decoders.run(write)
 
 

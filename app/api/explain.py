@@ -13,6 +13,7 @@ from app.api.painting import painted_film
 from app.api.reading import read_film
 from app.api.requests import unless_gone
 from app.api.service import Service
+from app.telemetry import tracing
 
 PNG = "image/png"
 
@@ -50,6 +51,7 @@ async def explain(request: Request, service: ServiceOf, film: Film) -> Response:
 async def _painted(service: Service, film: bytes) -> bytes:
     reading = await read_film(service, film)
     started = time.perf_counter()
-    picture = await painted_film(service, film, reading)
+    with tracing.span("encode"):
+        picture = await painted_film(service, film, reading)
     service.metrics.stage_seconds.labels("encode").observe(time.perf_counter() - started)
     return picture

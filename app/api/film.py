@@ -6,6 +6,7 @@ from app.api.dependencies import Film, ServiceOf
 from app.api.examples import DECODING_PROBLEMS, UPLOAD_PROBLEMS, form, problems
 from app.api.painting import film_alone
 from app.api.requests import unless_gone
+from app.telemetry import tracing
 
 router = APIRouter(tags=["films"])
 
@@ -25,4 +26,6 @@ async def film_as_picture(request: Request, service: ServiceOf, film: Film) -> R
 
     Nothing is judged: this is for viewers that cannot read the file themselves, as browsers cannot read DICOM.
     """
-    return Response(await unless_gone(request, film_alone(service, film)), media_type="image/png")
+    with tracing.span("encode"):
+        picture = await unless_gone(request, film_alone(service, film))
+    return Response(picture, media_type="image/png")

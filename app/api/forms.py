@@ -7,6 +7,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from app.api.errors import ClientGone, FieldMissing, MalformedForm, TooManyFiles
+from app.telemetry import tracing
 
 _MAX_FIELDS = 16
 _MAX_FIELD_BYTES = 4096
@@ -34,7 +35,8 @@ async def read_files(request: Request, *, field: str, max_files: int) -> list[by
     """
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise FieldMissing(f"Send multipart/form-data with the film as a file in the field '{field}'.")
-    form = await _parse(request, max_files)
+    with tracing.span("receive"):
+        form = await _parse(request, max_files)
     try:
         files = [part for part in form.getlist(field) if isinstance(part, UploadFile)]
         if not files:

@@ -34,6 +34,7 @@ from app.api.schemas import ModelConfig, ModelMetadata, ModelReady, ServerLive, 
 from app.api.service import Service
 from app.engine.batcher import Answer
 from app.imaging import Exposure, measure_exposure
+from app.telemetry import tracing
 
 PLATFORM = "onnxruntime_onnx"
 
@@ -193,7 +194,9 @@ async def infer(
 ) -> Response:
     """Outputs for films that the client has decoded: greyscale, upright, squashed to the model's square."""
     try:
-        body = await request.body()
+        with tracing.span("receive"):
+            body = await request.body()
+            tracing.note(bytes=len(body))
     except ClientDisconnect as error:
         raise ClientGone("The client went away while sending.") from error
     service.admission.judge_wait()
@@ -217,15 +220,18 @@ async def _infer(service: Service, body: bytes, json_length: str | None, encodin
         return inference, [measure_exposure(film) for film in inference.pixels]
 
     started = time.perf_counter()
-    inference, exposures = await service.decoders.run(read)
+    with tracing.span("decode"):
+        inference, exposures = await service.decoders.run(read)
+        tracing.note(films=len(inference.pixels))
     stages.labels("decode").observe(time.perf_counter() - started)
     answers = await _answers(service, inference.pixels, exposures)
     started = time.perf_counter()
-    of_films = [answer.outputs.named() for answer in answers]
-    outputs = {name: np.concatenate([film[name] for film in of_films]) for name in inference.binary}
-    content, length = tensors.write(
-        inference, outputs, name=classifier.manifest.name, version=classifier.manifest.version
-    )
+    with tracing.span("encode"):
+        of_films = [answer.outputs.named() for answer in answers]
+        outputs = {name: np.concatenate([film[name] for film in of_films]) for name in inference.binary}
+        content, length = tensors.write(
+            inference, outputs, name=classifier.manifest.name, version=classifier.manifest.version
+        )
     stages.labels("encode").observe(time.perf_counter() - started)
     if length is None:
         return Response(content, media_type="application/json")

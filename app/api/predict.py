@@ -31,7 +31,7 @@ from app.api.reading import Reading, read_film
 from app.api.requests import unless_gone
 from app.api.schemas import ModelBody, Prediction, Problem, ReasonBody, SubtypesBody, TimingBody
 from app.api.service import Service
-from app.telemetry import logs
+from app.telemetry import logs, tracing
 
 router = APIRouter(tags=["films"])
 
@@ -69,7 +69,7 @@ async def predict(
         report = await unless_gone(request, report_of(service, film))
         return Response(report, media_type=DICOM, headers=VARY)
     response.headers.update(VARY)
-    identifier = logs.request_id.get() or ""
+    identifier = logs.request_id()
     return await unless_gone(request, _predict(service, film, identifier, explain=explain))
 
 
@@ -85,19 +85,22 @@ async def predict_batch(
 ) -> list[Prediction | Problem]:
     """Read many chest films. One that cannot be judged does not spoil the others."""
     root_path: str = request.scope.get("root_path", "")
-    identifier = logs.request_id.get() or ""
+    identifier = logs.request_id()
     owner = object()
     # Never more of one request's films under way than fill the device, so that others' films find room.
     turns = asyncio.Semaphore(service.batcher.room)
 
     async def one(place: int, film: bytes) -> Prediction | Problem:
         async with turns:
-            try:
-                return await _predict(service, film, f"{identifier}-{place}", explain=explain, owner=owner)
-            except EXPECTED as error:
-                document = problem_of(error, root_path=root_path)
-                service.metrics.rejected.labels(document.code).inc()
-                return document
+            with tracing.span("film", place=place):
+                try:
+                    return await _predict(
+                        service, film, f"{identifier}-{place}", explain=explain, owner=owner
+                    )
+                except EXPECTED as error:
+                    document = problem_of(error, root_path=root_path)
+                    service.metrics.rejected.labels(document.code).inc()
+                    return document
 
     async def all_of_them() -> list[Prediction | Problem]:
         return await asyncio.gather(*(one(place, film) for place, film in enumerate(films)))
@@ -110,8 +113,9 @@ async def _predict(
 ) -> Prediction:
     reading = await read_film(service, film, owner=owner)
     started = time.perf_counter()
-    overlay = await overlay_uri(service, reading) if explain else None
-    prediction = prediction_of(service, reading, identifier, overlay)
+    with tracing.span("encode"):
+        overlay = await overlay_uri(service, reading) if explain else None
+        prediction = prediction_of(service, reading, identifier, overlay)
     service.metrics.stage_seconds.labels("encode").observe(time.perf_counter() - started)
     return prediction
 

@@ -20,7 +20,7 @@ from app.api.errors import (
     retry_after,
 )
 from app.api.schemas import FieldFault, Problem
-from app.telemetry import logs
+from app.telemetry import logs, tracing
 from app.telemetry.metrics import Metrics
 
 MEDIA_TYPE = "application/problem+json"
@@ -33,13 +33,14 @@ def problem(
     kind: Kind, detail: str, *, root_path: str = "", errors: list[FieldFault] | None = None
 ) -> Problem:
     """The problem document of one occurrence of `kind`."""
+    tracing.note(problem=kind.code)
     return Problem(
         type=f"{root_path}/problems/{kind.code}",
         code=kind.code,
         title=kind.title,
         status=kind.status,
         detail=detail,
-        request_id=logs.request_id.get() or "",
+        request_id=logs.request_id(),
         errors=errors,
     )
 

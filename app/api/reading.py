@@ -1,5 +1,6 @@
 """Bytes of an upload → a reading: decoded in the pool, judged by the batcher, timed and counted."""
 
+import asyncio
 import time
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
@@ -9,8 +10,10 @@ import numpy.typing as npt
 
 from app.api.service import Service
 from app.engine.batcher import Answer
+from app.engine.errors import DeviceFailed, EngineError
 from app.engine.finding import Finding
 from app.imaging import Doubt, Exposure, read
+from app.telemetry import tracing
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +41,12 @@ async def read_film(service: Service, data: bytes, *, owner: Hashable | None = N
         EngineError: it cannot be judged now.
     """
     started = time.perf_counter()
-    radiograph = await service.decoders.run(
-        lambda: read(data, size=service.classifier.input_size, max_pixels=service.settings.max_pixels),
-        owner=owner,
-    )
+    with tracing.span("decode", bytes=len(data)):
+        radiograph = await service.decoders.run(
+            lambda: read(data, size=service.classifier.input_size, max_pixels=service.settings.max_pixels),
+            owner=owner,
+        )
+        tracing.note(format=radiograph.format, width=radiograph.width, height=radiograph.height)
     decode_seconds = time.perf_counter() - started
     finding, answer = await judge(
         service, radiograph.pixels, radiograph.exposure, radiograph.doubts, owner=owner
@@ -71,7 +76,7 @@ async def judge(
         EngineError: it cannot be judged now.
     """
     metrics = service.metrics
-    answer = await service.batcher.submit(pixels, owner=owner)
+    answer = await _answer(service, pixels, owner)
     finding = service.classifier.finding(answer.outputs, exposure, doubts)
     metrics.stage_seconds.labels("queue").observe(answer.queue_seconds)
     metrics.stage_seconds.labels("inference").observe(answer.inference_seconds)
@@ -80,3 +85,24 @@ async def judge(
     if finding.novelty is not None:
         metrics.novelty.observe(finding.novelty)
     return finding, answer
+
+
+async def _answer(service: Service, pixels: npt.NDArray[np.uint8], owner: Hashable | None) -> Answer:
+    """The batcher's answer. Its thread has measured two stages of the trace, which are told of afterwards."""
+    classifier, submitted = service.classifier, time.perf_counter()
+    try:
+        answer = await service.batcher.submit(pixels, owner=owner)
+    except (EngineError, asyncio.CancelledError) as error:
+        tracing.past("inference" if isinstance(error, DeviceFailed) else "queue", submitted, error=error)
+        raise
+    tracing.past("queue", submitted, answer.queue_seconds)
+    tracing.past(
+        "inference",
+        submitted + answer.queue_seconds,
+        answer.inference_seconds,
+        batch_size=answer.films,
+        model_version=classifier.manifest.version,
+        precision=classifier.precision,
+        provider=classifier.provider.name,
+    )
+    return answer

@@ -15,8 +15,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.errors import EXPECTED, ClientGone, kind_of
 from app.api.problems import answer_error
 from app.engine.errors import Stopped
-from app.telemetry import logs
+from app.telemetry import logs, tracing
 from app.telemetry.metrics import Metrics
+from app.telemetry.tracing import Tracing
 
 Result = TypeVar("Result")
 
@@ -42,9 +43,10 @@ log = logging.getLogger("app.requests")
 class RequestRecorder:
     """The outermost layer: whatever happens inside, the client gets an answer and the operator a record."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, tracing: Tracing | None = None) -> None:
         self._app = app
         self._metrics = metrics
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens inside."""
@@ -53,7 +55,10 @@ class RequestRecorder:
             return
         wished = Headers(scope=scope).get("x-request-id", "")
         request_id = wished if _WELL_FORMED_ID.fullmatch(wished) else uuid.uuid4().hex
-        token = logs.request_id.set(request_id)
+        with logs.of_request(request_id), tracing.request(self._tracing, scope, request_id):
+            await self._answer(scope, receive, send, request_id)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         started = time.perf_counter()
         status = 0
         seconds: float | None = None
@@ -91,9 +96,10 @@ class RequestRecorder:
             await answer_error(error, scope)(scope, receive, send_with_headers)
         finally:
             count()
-            fields = {"method": scope["method"], "route": _route(scope, status), "status": status}
-            log.info("answered", extra={logs.FIELDS: {**fields, "seconds": round(seconds or 0.0, 6)}})
-            logs.request_id.reset(token)
+            method, route = scope["method"], _route(scope, status)
+            tracing.answered(method, route, status)
+            fields = {"method": method, "route": route, "status": status, "seconds": round(seconds or 0.0, 6)}
+            log.info("answered", extra={logs.FIELDS: fields})
 
 
 def _route(scope: Scope, status: int) -> str:

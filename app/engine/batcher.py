@@ -34,11 +34,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One film's outputs, each [1, ...], its seconds in the queue, and those of its batch on the device."""
+    """One film's outputs, each [1, ...], its seconds in the queue, and its batch's on the device and films."""
 
     outputs: Outputs
     queue_seconds: float
     inference_seconds: float
+    films: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,7 +314,7 @@ class Batcher:
             [
                 (waiting, outcome)
                 if isinstance(outcome, EngineError)
-                else (waiting, Answer(outcome, started - waiting.since, seconds))
+                else (waiting, Answer(outcome, started - waiting.since, seconds, len(batch)))
                 for waiting, outcome in zip(batch, outcomes, strict=True)
             ]
         )

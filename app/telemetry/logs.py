@@ -1,55 +1,117 @@
-"""Logs as JSON lines, each with the id of the request that it belongs to.
+"""Logs as JSON lines by structlog, each with the ids of the request and of the trace that it belongs to.
 
-They hold no file names, pixels or tags: messages are written here with that in mind, and of an unexpected
-exception only its type and where it came from are kept, since its message may quote an upload.
+Everybody logs by `logging.getLogger(__name__)`, as libraries do, so that all lines come out alike. They hold no
+file names, pixels or tags: messages are written here with that in mind, and of an unexpected exception only its
+type and where it came from are kept, since its message may quote an upload.
 """
 
 import json
 import logging
 import sys
 import traceback
-from contextvars import ContextVar
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import Literal, TextIO
 
-request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
-"""The id of the request being answered, None outside of one."""
+from structlog.contextvars import bound_contextvars, get_contextvars, merge_contextvars
+from structlog.dev import ConsoleRenderer
+from structlog.processors import JSONRenderer
+from structlog.stdlib import ProcessorFormatter
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+Format = Literal["json", "console"]
 
 FIELDS = "fields"
-"""Key of `extra` under which a log call passes a dict of further JSON fields."""
+"""Key of `extra` under which a log call passes a dict of further fields. No other extra is shown."""
 
 
-class JsonFormatter(logging.Formatter):
-    """A log record as one line of JSON."""
+def of_request(request_id: str) -> AbstractContextManager[None]:
+    """Give every line that is logged inside this the id of the request being answered."""
+    return bound_contextvars(request_id=request_id)
 
-    def format(self, record: logging.LogRecord) -> str:
-        """The record's time, level, logger, message, request id, further fields and origin of its error."""
-        line: dict[str, object] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if (current := request_id.get()) is not None:
-            line["request_id"] = current
-        line.update(getattr(record, FIELDS, {}))
-        if record.exc_info and record.exc_info[0] is not None:
-            kind, _, trace = record.exc_info
-            line["error"] = kind.__name__
-            line["stack"] = [
-                f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(trace)
+
+def request_id() -> str:
+    """The id of the request being answered, empty outside of one."""
+    identifier: str = get_contextvars().get("request_id", "")
+    return identifier
+
+
+def configure(level: str, *, style: Format = "json", stream: TextIO | None = None) -> None:
+    """Send every logger of this process to `stream` (standard error) from `level` on.
+
+    Args:
+        level: `debug`, `info`, `warning` or `error`.
+        style: `json`, a line of JSON each, or `console`, for people at a terminal.
+        stream: where to.
+    """
+    stream = stream or sys.stderr
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        ProcessorFormatter(
+            processors=[
+                _heading,
+                merge_contextvars,
+                _further_fields,
+                _error,
+                ProcessorFormatter.remove_processors_meta,
+                *_renderer(style, stream),
             ]
-        return json.dumps(line, ensure_ascii=False)
-
-
-def configure(level: str, stream: TextIO | None = None) -> None:
-    """Send every logger of this process to `stream` (standard error) as JSON lines from `level` on."""
-    handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(JsonFormatter())
+        )
+    )
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level.upper())
-    for chatty in ("PIL", "asyncio", "httpx", "httpcore"):
+    for chatty in ("PIL", "asyncio", "httpx", "httpcore", "urllib3"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def _renderer(style: Format, stream: TextIO) -> Sequence[Processor]:
+    if style == "json":
+        return [JSONRenderer(serializer=json.dumps, ensure_ascii=False)]
+    console = ConsoleRenderer(
+        colors=stream.isatty(), sort_keys=False, event_key="message", timestamp_key="time", pad_event_to=0
+    )
+    return [_stack_as_text, console]
+
+
+def _heading(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """What each line begins with; what else there is follows."""
+    record: logging.LogRecord = event["_record"]
+    return {
+        "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+        "level": record.levelname.lower(),
+        "logger": record.name,
+        "message": _own_words(record.name, event.pop("event")),
+        **event,
+    }
+
+
+def _further_fields(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    event.update(getattr(event["_record"], FIELDS, {}))
+    return event
+
+
+def _error(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """An exception's type and where it came from instead of its traceback, which ends with its message."""
+    event.pop("stack_info", None)
+    kind, _, trace = event.pop("exc_info", None) or (None, None, None)
+    if kind is not None:
+        event["error"] = kind.__name__
+        event["stack"] = [
+            f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(trace)
+        ]
+    return event
+
+
+def _stack_as_text(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    if "stack" in event:
+        event["stack"] = "\n".join(event["stack"])
+    return event
+
+
+def _own_words(logger: str, message: str) -> str:
+    """The message, but of asyncio's only its beginning: it goes on to quote exceptions and arguments."""
+    return message.partition("\n")[0].partition("(")[0] if logger == "asyncio" else message

@@ -16,6 +16,9 @@ from packaging.utils import NormalizedName, canonicalize_name
 
 OTHER_ROOMS = {"training", "model_export", "bulk", "benchmarks"}
 
+TRACING = {"opentelemetry.sdk", "opentelemetry.exporter", "opentelemetry.proto"}
+"""What the extra `tracing` adds to a package that FastAPI itself brings a part of."""
+
 
 def distributions(requirement: str) -> set[NormalizedName]:
     """Every distribution that `requirement` brings on this machine, itself included."""
@@ -44,19 +47,23 @@ class Absent(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname.partition(".")[0] in self.modules:
+        if any(fullname == module or fullname.startswith(f"{module}.") for module in self.modules):
             raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
         return None
 
 
 def absent_modules() -> set[str]:
-    """The top-level modules that an installation of `pneumoscope[cpu]` would not have."""
+    """The modules that an installation of `pneumoscope[cpu]` would not have, by their top-level names mostly."""
     runtime = distributions("pneumoscope[cpu]")
-    return OTHER_ROOMS | {
-        module
-        for module, owners in metadata.packages_distributions().items()
-        if runtime.isdisjoint(map(canonicalize_name, owners))
-    }
+    return (
+        OTHER_ROOMS
+        | TRACING
+        | {
+            module
+            for module, owners in metadata.packages_distributions().items()
+            if runtime.isdisjoint(map(canonicalize_name, owners))
+        }
+    )
 
 
 if __name__ == "__main__":

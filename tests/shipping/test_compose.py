@@ -12,7 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from app.main import LAST_BATCH_SECONDS
+from app.main import LAST_BATCH_SECONDS, LAST_SPANS_SECONDS
 from app.reporting.orthanc import TIMEOUT_SECONDS
 from app.settings import PREFIX, Settings
 from tests.shipping.repository import (
@@ -127,11 +127,11 @@ def test_the_gpu_is_demanded_and_given(hardware: str, service: dict[str, Any]) -
 
 def test_it_has_time_to_drain(service: dict[str, Any]) -> None:
     drain = Settings.model_fields["drain_s"].default
-    # Accepted films first, then the batch that the device is at, then the process itself.
-    assert seconds(service["stop_grace_period"]) > drain + LAST_BATCH_SECONDS + 5
+    # Accepted films first, then the batch that the device is at, the last traces, and the process itself.
+    assert seconds(service["stop_grace_period"]) > drain + LAST_BATCH_SECONDS + LAST_SPANS_SECONDS + 5
 
 
-@pytest.mark.parametrize("name", ["pneumoscope", "prometheus", "orthanc", "bridge"])
+@pytest.mark.parametrize("name", ["pneumoscope", "prometheus", "jaeger", "orthanc", "bridge"])
 def test_a_container_has_no_privilege_and_cannot_change_itself(hardware: str, name: str) -> None:
     container = stack(hardware)[name]
     assert container["read_only"] is True
@@ -144,7 +144,7 @@ def test_a_container_has_no_privilege_and_cannot_change_itself(hardware: str, na
 
 @pytest.mark.parametrize(
     ("name", "port"),
-    [("pneumoscope", 8000), ("prometheus", 9090), ("orthanc", 8042), ("orthanc", 4242)],
+    [("pneumoscope", 8000), ("prometheus", 9090), ("jaeger", 16686), ("orthanc", 8042), ("orthanc", 4242)],
 )
 def test_a_port_is_published_to_this_machine_alone_unless_told_otherwise(name: str, port: int) -> None:
     published = [line for line in stack("cpu")[name]["ports"] if line.endswith(f":{port}")]
@@ -156,6 +156,7 @@ def test_no_other_port_is_published() -> None:
     assert {name: len(container.get("ports", ())) for name, container in stack("cpu").items()} == {
         "pneumoscope": 1,
         "prometheus": 1,
+        "jaeger": 1,
         "orthanc": 2,
         "bridge": 0,
     }
@@ -190,13 +191,15 @@ def test_prometheus_reads_the_file_that_is_mounted_and_keeps_its_data_in_a_volum
 
 def test_other_images_are_pinned_to_a_version() -> None:
     assert re.fullmatch(r"prom/prometheus:v\d+\.\d+\.\d+", stack("cpu")["prometheus"]["image"])
+    assert re.fullmatch(r"jaegertracing/jaeger:\d+\.\d+\.\d+", stack("cpu")["jaeger"]["image"])
     assert re.fullmatch(r"jodogne/orthanc-plugins:\d+\.\d+\.\d+", stack("cpu")["orthanc"]["image"])
 
 
-def test_orthanc_and_its_bridge_start_only_when_asked_for(hardware: str) -> None:
+def test_orthanc_its_bridge_and_jaeger_start_only_when_asked_for(hardware: str) -> None:
     profiles = {name: container.get("profiles") for name, container in stack(hardware).items()}
     assert profiles == {
-        "pneumoscope": None, "prometheus": None, "orthanc": ["orthanc"], "bridge": ["orthanc"],
+        "pneumoscope": None, "prometheus": None, "jaeger": ["tracing"], "orthanc": ["orthanc"],
+        "bridge": ["orthanc"],
     }  # fmt: skip
 
 

@@ -48,7 +48,7 @@ def test_the_build_sees_what_it_copies_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("hardware", ["cpu", "gpu"])
 def test_the_hardware_is_an_extra_without_training_packages(hardware: str) -> None:
-    assert any('".[${HARDWARE},dicom]"' in step.arguments for step in STAGES[0])
+    assert any('".[${HARDWARE},dicom,tracing]"' in step.arguments for step in STAGES[0])
     needs = {Requirement(line).name for line in PROJECT["optional-dependencies"][hardware]}
     assert needs == {"cpu": {"onnxruntime"}, "gpu": {"onnxruntime-gpu"}}[hardware]
 

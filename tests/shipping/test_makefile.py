@@ -59,8 +59,8 @@ def test_help_tells_of_every_target(clone: Path, target: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "environment", "extra"),
     [
-        (("serve", "HARDWARE=cpu"), ".venv", "cpu,dicom"),
-        (("serve", "HARDWARE=gpu"), ".venv-gpu", "gpu,dicom"),
+        (("serve", "HARDWARE=cpu"), ".venv", "cpu,dicom,tracing"),
+        (("serve", "HARDWARE=gpu"), ".venv-gpu", "gpu,dicom,tracing"),
         (("test", "HARDWARE=gpu"), ".venv", "dev"),
         (("lint",), ".venv", "dev"),
         (("bench", "HARDWARE=cpu"), ".venv", "dev"),
