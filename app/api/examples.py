@@ -306,6 +306,7 @@ INFERENCE: dict[str, Any] = {
 UPLOAD_PROBLEMS = (
     "malformed-form",
     "host-refused",
+    "rate-exceeded",
     "key-refused",
     "upload-too-slow",
     "body-too-large",
@@ -329,6 +330,7 @@ DICOM_PROBLEMS = ("no-dicom-result", "film-unidentified", "own-result", "dicom-m
 
 INFERENCE_PROBLEMS = (
     "host-refused",
+    "rate-exceeded",
     "key-refused",
     "unknown-model",
     "inference-refused",
