@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -28,7 +27,7 @@ def write(file: Path, *entries: KeyEntry | str) -> None:
     """Replace the file in one step, as `mv` and Kubernetes do."""
     new = file.with_suffix(".new")
     new.write_text("".join(f"{entry}\n" for entry in entries))
-    os.replace(new, file)
+    new.replace(file)
 
 
 def test_an_entry_is_the_sha256_that_anybody_can_compute() -> None:
