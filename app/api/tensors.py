@@ -195,7 +195,7 @@ def _judge_size(body: bytes, length: int, *, levels: int, rows: int) -> None:
         rows: most lists that these stand in.
 
     Raises:
-        InferenceRefused: it has more, and the few thousand that all else may take.
+        TooManyFiles: it has more, and more than the few thousand that all else may take.
     """
     values, lists, members = (
         body.count(b",", 0, length),
@@ -203,7 +203,7 @@ def _judge_size(body: bytes, length: int, *, levels: int, rows: int) -> None:
         body.count(b":", 0, length),
     )
     if values > levels + _MOST_REST or lists > rows + _MOST_REST or members > _MOST_REST:
-        raise InferenceRefused("The JSON has more values than the films that are taken here can have.")
+        raise TooManyFiles("The JSON has more values than the films that are taken here can have.")
 
 
 def _levels(tensor: InputTensor, rest: memoryview, count: int) -> bytes | memoryview:

@@ -181,7 +181,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no body": ({"content": b""}, "not JSON"),
     "no JSON": ({"content": b"pixels"}, "not JSON"),
     "not an object": ({"json": [1]}, "object"),
-    "nested without end": ({"content": b"[" * 100_000}, "not JSON"),
+    "nested without end": ({"content": b"[" * 3000}, "not JSON"),
     "no inputs": ({"json": {}}, "inputs: Field required"),
     "an empty list of inputs": ({"json": {"inputs": []}}, "inputs: List should have at least 1 item"),
     "two inputs": ({"json": {"inputs": body(GOOD)["inputs"] * 2}}, "inputs: List should have at most 1 item"),
