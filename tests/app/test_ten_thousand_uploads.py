@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def png_with_names(mode: str) -> bytes:
 @functools.cache
 def originals() -> tuple[tuple[bytes, ...], ...]:
     """Undamaged films: JPEG, PNG, DICOM."""
-    names = {
+    names: dict[str, Any] = {
         "PatientName": "Mustermann^Erika^1964",
         "PatientID": "MRN-0815",
         "ImageComments": "comment-secret",
