@@ -99,7 +99,7 @@ bench: $(BENCH_VENV)/$(BENCH_STAMP) ## Measure the service and its peers, about 
 audit: $(DEV) ## List what an installation consists of (sbom.cdx.json) and look up its known vulnerabilities
 	rm -rf $(AUDIT_VENV)
 	$(BIN)/python -m venv --without-pip $(AUDIT_VENV)
-	$(BIN)/python -m pip --quiet --python $(AUDIT_VENV)/bin/python install --constraint constraints.txt '.[cpu,dicom]'
+	$(BIN)/python -m pip --quiet --python $(AUDIT_VENV)/bin/python install --constraint constraints.txt '.[cpu,dicom,tracing]'
 	$(SBOM)
 	$(BIN)/python -m pip --python $(AUDIT_VENV)/bin/python freeze --exclude pneumoscope >$(AUDIT_VENV)/requirements.txt
 	$(BIN)/pip-audit --strict --progress-spinner off --disable-pip --no-deps --requirement $(AUDIT_VENV)/requirements.txt
