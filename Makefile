@@ -33,7 +33,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve test lint format explore train compare reproduce export bench
+.PHONY: help serve test lint format explore train compare reproduce export bench audit
 
 help: ## Show this list
 	@echo 'make TARGET [NAME=VALUE ...]'
@@ -93,6 +93,19 @@ export: $(DEV) ## Turn a network into the model files to serve: MODEL=FILE.keras
 
 bench: $(BENCH_VENV)/$(BENCH_STAMP) ## Measure the service and its peers, about an hour: ARGS='--films FOLDER --keras FILE.keras', all optional
 	$(BENCH_VENV)/bin/python -m benchmarks $(if $(filter gpu,$(HARDWARE)),--device cuda) $(ARGS)
+
+# What the image has, and nothing else: neither pip nor a developer's tools. A dependency that cannot be looked up
+# fails it (--strict): an audit that did not take place is no good news.
+audit: $(DEV) ## List what an installation consists of (sbom.cdx.json) and look up its known vulnerabilities
+	rm -rf $(AUDIT_VENV)
+	$(BIN)/python -m venv --without-pip $(AUDIT_VENV)
+	$(BIN)/python -m pip --quiet --python $(AUDIT_VENV)/bin/python install --constraint constraints.txt '.[cpu,dicom,tracing]'
+	$(SBOM)
+	$(BIN)/python -m pip --python $(AUDIT_VENV)/bin/python freeze --exclude pneumoscope >$(AUDIT_VENV)/requirements.txt
+	$(BIN)/pip-audit --strict --progress-spinner off --disable-pip --no-deps --requirement $(AUDIT_VENV)/requirements.txt
+
+AUDIT_VENV := .venv-audit
+SBOM = $(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file sbom.cdx.json $(AUDIT_VENV)
 
 # Stamps: what an environment holds, and since when.
 

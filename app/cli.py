@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -12,10 +13,11 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import numpy as np
 import typer
 
-from app import __version__, settings
+from app import __version__, keys, settings
 from app.engine.classifier import Classifier
 from app.engine.cores import usable_cores
 from app.engine.errors import DeviceFailed, EngineError
+from app.keys import InvalidKeys
 from app.main import build_service, open_classifier
 from app.serving import serve as run_server
 from app.settings import InvalidSettings, Settings
@@ -57,6 +59,8 @@ def serve(context: typer.Context) -> None:
         run_server(chosen, classifier)
     except TracingRefused as error:
         _refuse(error, SETTINGS_REFUSED)
+    except InvalidKeys as error:
+        _refuse(ValueError(f"{settings.PREFIX}API_KEYS_FILE: {error}"), SETTINGS_REFUSED)
 
 
 @cli.command()
@@ -211,6 +215,26 @@ def orthanc() -> None:
         run_bridge(chosen)
     except BridgeRefused as error:
         _refuse(error, SETTINGS_REFUSED)
+
+
+@cli.command()
+def key(
+    name: Annotated[
+        str, typer.Argument(help="Who will hold it: letters, digits, dots, hyphens, underscores.")
+    ],
+    expires: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="Last day (UTC) on which it opens."),
+    ] = None,
+) -> None:
+    """Make a key: it is shown once and kept nowhere; the service is given its entry. See docs/security.md."""
+    made = keys.new_key()
+    try:
+        entry = keys.entry_of(name, made, expires.date() if expires else None)
+    except InvalidKeys as error:
+        raise typer.BadParameter(f"{error}.", param_hint="NAME") from None
+    typer.echo(f"key    {made}")
+    typer.echo(f"entry  {entry}")
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from app import __version__
 from app.api import (
+    cross_origin,
     explain,
     film,
     health,
@@ -21,13 +22,16 @@ from app.api import (
 )
 from app.api.admission import Admission, AdmissionGate
 from app.api.decoding import DecodingPool
-from app.api.limits import BodyLimit, HostLimit
+from app.api.head import HeadAsGet
+from app.api.limits import AddressLimit, BodyLimit, HostLimit
+from app.api.rates import Rates
 from app.api.requests import RequestRecorder
 from app.api.service import Service, expected_wait
 from app.engine.batcher import Batcher, BatchRun
 from app.engine.classifier import Classifier
 from app.engine.cores import lanes_for, usable_cores
 from app.imaging import prepare
+from app.keys import KeyRing
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import open_tracing
@@ -72,14 +76,16 @@ def create_app(settings: Settings, classifier: Classifier | None = None) -> Fast
         classifier: a model that is open already, instead of the one that `settings` ask for.
 
     Raises:
+        InvalidKeys: the file of keys holds none.
         TracingRefused: OpenTelemetry's variables ask for traces that cannot be had.
     """
     metrics = Metrics()
+    keys = KeyRing(settings.api_keys, settings.api_keys_file)
     tracing = open_tracing()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        service = build_service(settings, classifier or open_classifier(settings), metrics)
+        service = build_service(settings, classifier or open_classifier(settings), metrics, keys)
         service.batcher.start()
         await asyncio.to_thread(prepare)  # while the batcher's own thread warms the model
         app.state.service = service
@@ -107,7 +113,10 @@ def create_app(settings: Settings, classifier: Classifier | None = None) -> Fast
         BodyLimit, max_bytes=settings.max_upload_bytes, timeout_seconds=settings.upload_timeout_s
     )
     app.add_middleware(AdmissionGate, max_bytes=settings.max_upload_bytes)
+    app.add_middleware(AddressLimit)
     app.add_middleware(HostLimit, hosts=settings.trusted_hosts)
+    app.add_middleware(HeadAsGet)
+    cross_origin.install(app, settings.cors_origins, metrics)
     app.add_middleware(RequestRecorder, metrics=metrics, tracing=tracing)
     problems.install(app, metrics)
     for resource in (predict, explain, film, model, open_inference, health, observation, reference):
@@ -116,7 +125,9 @@ def create_app(settings: Settings, classifier: Classifier | None = None) -> Fast
     return app
 
 
-def build_service(settings: Settings, classifier: Classifier, metrics: Metrics) -> Service:
+def build_service(
+    settings: Settings, classifier: Classifier, metrics: Metrics, keys: KeyRing | None = None
+) -> Service:
     """What the application owns; the batcher is not started yet."""
     on_cuda = classifier.provider.name == "cuda"
     max_batch = (32 if on_cuda else 2) if settings.max_batch == "auto" else settings.max_batch
@@ -161,4 +172,6 @@ def build_service(settings: Settings, classifier: Classifier, metrics: Metrics) 
         decoders=decoders,
         metrics=metrics,
         admission=admission,
+        keys=keys or KeyRing(),
+        rates=Rates(settings.rate_limit) if settings.rate_limit else None,
     )

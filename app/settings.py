@@ -1,12 +1,13 @@
 """Every setting of the service, from environment variables that begin with PNEUMOSCOPE_."""
 
-import hmac
 import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.keys import KeyEntry, parse_entry
 
 PREFIX = "PNEUMOSCOPE_"
 
@@ -25,11 +26,20 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+def _entries(value: object) -> object:
+    value = _split(value)
+    if isinstance(value, tuple):
+        return tuple(parse_entry(part) if isinstance(part, str) else part for part in value)
+    return value
+
+
 CommaSeparated = BeforeValidator(_split)
+KeyEntries = BeforeValidator(_entries)
 AnyCase = BeforeValidator(_lower)
 Batch = Annotated[int, Field(ge=1, le=1024)]
 Milliseconds = Annotated[float, Field(ge=0, le=1000)]
 Wait = Annotated[float, Field(gt=0, le=3600)]
+_ORIGIN = r"^https?://[a-z0-9.-]+(:\d{1,5})?$"
 _URL = r"^https?://[^\s/]+(/\S*)?$"
 Workers = Annotated[int, Field(ge=1, le=256)]
 
@@ -51,8 +61,21 @@ class Settings(BaseSettings):
         min_length=1,
         description="Host names that requests may be sent to, comma-separated; * is any, *.name subdomains.",
     )
-    api_keys: Annotated[tuple[SecretStr, ...], NoDecode, CommaSeparated] = Field(
-        (), description="Keys accepted in the X-API-Key header, comma-separated; empty asks for none."
+    cors_origins: Annotated[
+        tuple[Annotated[str, Field(pattern=_ORIGIN)], ...], NoDecode, CommaSeparated, AnyCase
+    ] = Field(
+        (), description="Origins whose pages may call the service from a browser, comma-separated; none else."
+    )
+    api_keys: Annotated[tuple[KeyEntry, ...], NoDecode, KeyEntries] = Field(
+        (), description="Keys accepted in the X-API-Key header, as NAME:SHA256[:YYYY-MM-DD], comma-separated."
+    )
+    api_keys_file: Path | None = Field(
+        None, description="File with such an entry a line, looked at again when it changes."
+    )
+    rate_limit: str | None = Field(
+        None,
+        pattern=r"^[1-9]\d{0,8}/(second|minute|hour|day)$",
+        description="Most films a caller in a while, such as 600/minute; further ones get 429.",
     )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], AnyCase] = Field(
         "info", description="Least severe level that is logged."
@@ -141,14 +164,6 @@ class Settings(BaseSettings):
         """The largest request body in bytes."""
         return int(self.max_upload_mb * 1024 * 1024)
 
-    def accepts_key(self, key: str | None) -> bool:
-        """Whether `key` opens the service; compares in a time that does not depend on where keys differ."""
-        if not self.api_keys:
-            return True
-        given = (key or "").encode()
-        matches = [hmac.compare_digest(given, own.get_secret_value().encode()) for own in self.api_keys]
-        return any(matches)
-
 
 def load() -> Settings:
     """Settings from the environment.
@@ -172,5 +187,5 @@ def _complaints(error: ValidationError) -> list[str]:
     messages: dict[str, list[str]] = {}
     for item in error.errors(include_url=False, include_input=False, include_context=False):
         variable = PREFIX + str(item["loc"][0]).upper()
-        messages.setdefault(variable, []).append(item["msg"])
+        messages.setdefault(variable, []).append(item["msg"].removeprefix("Value error, "))
     return [f"{variable}: {', or '.join(texts)}" for variable, texts in messages.items()]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api.errors import Overloaded
+from app.api.errors import Overloaded, RateExceeded
 from app.engine.batcher import retry_after
 
 if TYPE_CHECKING:
@@ -104,20 +104,22 @@ class AdmissionGate:
 
         Raises:
             Overloaded: so it is.
+            RateExceeded: its caller has to wait before sending more.
         """
         if scope["type"] == "http" and scope["method"] == "POST":
             service: Service | None = getattr(scope["app"].state, "service", None)
             if service is not None and service.ready and self._stays(scope):
-                self._judge(service.admission, scope)
+                self._judge(service, scope)
         await self._app(scope, receive, send)
 
-    def _judge(self, admission: Admission, scope: Scope) -> None:
+    def _judge(self, service: "Service", scope: Scope) -> None:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         template = next((route for route, pattern in _FILM_ROUTES.items() if pattern.fullmatch(path)), None)
         if template is not None:
             try:
-                admission.judge()
-            except Overloaded:
+                service.admission.judge()
+                service.judge_rate(scope)
+            except (Overloaded, RateExceeded):
                 scope["route"] = _Route(template)
                 raise
 

@@ -5,9 +5,11 @@ ApiError
 ├── FieldMissing          the form has no file under the expected name
 ├── BodyTooLarge          more bytes than are allowed
 ├── TooManyFiles          more films in one request than are allowed
+├── AddressTooLong        a path and query longer than any that the service knows
 ├── UploadTooSlow         the body did not arrive in time
 ├── KeyRefused            no key, or not one of ours
 ├── HostRefused           sent to a host name that is not ours
+├── RateExceeded          the caller has sent as many films as it may for now
 ├── Overloaded            as many requests are under way as are allowed, or the wait is too long
 ├── Draining              the service is shutting down
 ├── InferenceRefused      a request of the Open Inference Protocol that this model cannot take
@@ -61,6 +63,18 @@ class KeyRefused(ApiError):
 
 class HostRefused(ApiError):
     """Sent to a host name that is not ours."""
+
+
+class AddressTooLong(ApiError):
+    """A path and query longer than any that the service knows."""
+
+
+class RateExceeded(ApiError):
+    """The caller has sent as many films as it may for now. `retry_after` is in seconds."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__("You have sent as many films as one caller may for now.")
+        self.retry_after = retry_after
 
 
 class Overloaded(ApiError):
@@ -145,6 +159,9 @@ KINDS: dict[type[Exception], Kind] = {
     TooManyFiles: Kind(
         "too-many-files", 413, "Too many films in one request", "Send fewer films, or raise MAX_FILES."
     ),
+    AddressTooLong: Kind(
+        "address-too-long", 414, "The address is too long", "See /docs for the routes and their parameters."
+    ),
     TooManyPixels: Kind(
         "too-many-pixels", 413, "The film has too many pixels", "Send a smaller film, or raise MAX_PIXELS."
     ),
@@ -169,6 +186,9 @@ KINDS: dict[type[Exception], Kind] = {
     OwnResult: Kind("own-result", 422, "A result, not a film", "Send the film that this is the result of."),
     DicomMissing: Kind(
         "dicom-missing", 501, "No DICOM here", "Install the service's extra 'dicom', or ask for another form."
+    ),
+    RateExceeded: Kind(
+        "rate-exceeded", 429, "Too many films from you", "Try again after the seconds in Retry-After."
     ),
     Overloaded: Kind(
         "overloaded", 429, "Too many films at once", "Try again after the seconds in Retry-After."

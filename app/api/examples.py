@@ -7,6 +7,8 @@ from app.api.problems import MEDIA_TYPE
 
 _SHA256 = "0" * 64
 
+FILM_TYPES = "image/jpeg, image/png, application/dicom"
+
 PREDICTION: dict[str, Any] = {
     "id": "6f1f8d5b0c0f4e0f9a6f0b4b6d3f2a11",
     "label": "PNEUMONIA",
@@ -84,8 +86,12 @@ def form(field: str, *, many: bool = False) -> dict[str, Any]:
     """OpenAPI of a multipart form with one file, or several, under `field`."""
     film = {"type": "string", "format": "binary", "description": "A chest film as JPEG, PNG or DICOM."}
     schema = {"type": "array", "items": film, "minItems": 1} if many else film
-    properties = {"type": "object", "required": [field], "properties": {field: schema}}
-    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": properties}}}}
+    content: dict[str, Any] = {
+        "schema": {"type": "object", "required": [field], "properties": {field: schema}},
+    }
+    if not many:
+        content["encoding"] = {field: {"contentType": FILM_TYPES}}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": content}}}
 
 
 def json_example(example: object) -> dict[str, Any]:
@@ -145,9 +151,9 @@ def inference_errors(*codes: str) -> dict[int | str, dict[str, Any]]:
 
 
 def inference_body(schema: dict[str, Any]) -> dict[str, Any]:
-    """OpenAPI of the body of an inference request."""
+    """OpenAPI of the body of an inference request, by its JSON schema."""
     content = {
-        "application/json": {"schema": schema, "example": INFERENCE_REQUEST},
+        "application/json": {"schema": _in_one_piece(schema), "example": INFERENCE_REQUEST},
         "application/octet-stream": {"schema": _binary("films")},
     }
     return {"requestBody": {"required": True, "content": content}}
@@ -160,6 +166,23 @@ def inference_answer() -> dict[str, Any]:
         "application/octet-stream": {"schema": _binary("outputs")},
     }
     return {"content": content}
+
+
+def _in_one_piece(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema with its definitions in place of what refers to them: inside a document they are not found."""
+    definitions = schema.get("$defs", {})
+
+    def inlined(value: Any) -> Any:
+        if isinstance(value, list):
+            return [inlined(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        if "$ref" in value:
+            return inlined(definitions[value["$ref"].rpartition("/")[2]])
+        return {key: inlined(item) for key, item in value.items() if key != "$defs"}
+
+    whole: dict[str, Any] = inlined(schema)
+    return whole
 
 
 def _binary(what: str) -> dict[str, Any]:
@@ -306,6 +329,7 @@ INFERENCE: dict[str, Any] = {
 UPLOAD_PROBLEMS = (
     "malformed-form",
     "host-refused",
+    "rate-exceeded",
     "key-refused",
     "upload-too-slow",
     "body-too-large",
@@ -329,6 +353,7 @@ DICOM_PROBLEMS = ("no-dicom-result", "film-unidentified", "own-result", "dicom-m
 
 INFERENCE_PROBLEMS = (
     "host-refused",
+    "rate-exceeded",
     "key-refused",
     "unknown-model",
     "inference-refused",

@@ -6,7 +6,9 @@ from collections.abc import Collection
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.errors import BodyTooLarge, HostRefused, UploadTooSlow
+from app.api.errors import AddressTooLong, BodyTooLarge, HostRefused, UploadTooSlow
+
+MAX_ADDRESS_BYTES = 2048
 
 _LINGER_SECONDS = 10.0
 
@@ -109,4 +111,19 @@ class HostLimit:
             name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
             if name not in self._exact and not name.endswith(self._suffixes or ("\0",)):
                 raise HostRefused("This service is not known by that host name.")
+        await self._app(scope, receive, send)
+
+
+class AddressLimit:
+    """Refuses a path and query that are longer than any that the service knows, before they are taken apart."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request if its address is not too long."""
+        if scope["type"] == "http":
+            length = len(scope.get("raw_path") or scope["path"]) + len(scope["query_string"])
+            if length > MAX_ADDRESS_BYTES:
+                raise AddressTooLong(f"The path and the query are longer than {MAX_ADDRESS_BYTES:,} bytes.")
         await self._app(scope, receive, send)

@@ -12,7 +12,7 @@ router = APIRouter(tags=["model"], dependencies=[KeyHeld])
 @router.get(
     "/model",
     summary="The model and its figures",
-    responses={200: json_example(SERVED_MODEL), **problems("host-refused", "key-refused")},
+    responses={200: json_example(SERVED_MODEL), **problems("host-refused", "key-refused", "rate-exceeded")},
 )
 async def model(service: ServiceOf) -> ServedModel:
     """The manifest in the model file, the file's SHA-256, the device, and the threshold in force."""

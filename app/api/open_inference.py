@@ -38,6 +38,8 @@ from app.telemetry import tracing
 
 PLATFORM = "onnxruntime_onnx"
 
+_METADATA_PROBLEMS = ("host-refused", "key-refused", "rate-exceeded", "unknown-model", "invalid-request")
+
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 router = APIRouter(prefix=OPEN_INFERENCE, tags=["open inference protocol"])
@@ -130,7 +132,7 @@ async def model_ready(service: ServiceOf) -> ModelReady:
     summary="The model's tensors",
     responses={
         200: json_example(MODEL_METADATA),
-        **inference_errors("host-refused", "key-refused", "unknown-model", "invalid-request"),
+        **inference_errors(*_METADATA_PROBLEMS),
     },
 )
 async def metadata(service: ServiceOf) -> ModelMetadata:
@@ -154,7 +156,7 @@ async def metadata(service: ServiceOf) -> ModelMetadata:
     response_model_exclude_none=True,
     responses={
         200: json_example(MODEL_CONFIG),
-        **inference_errors("host-refused", "key-refused", "unknown-model", "invalid-request"),
+        **inference_errors(*_METADATA_PROBLEMS),
     },
 )
 async def config(service: ServiceOf) -> ModelConfig:
@@ -201,10 +203,12 @@ async def infer(
         raise ClientGone("The client went away while sending.") from error
     service.admission.judge_wait()
     encoding = request.headers.get("content-encoding", "").strip().lower()
-    return await unless_gone(request, _infer(service, body, json_length, encoding))
+    return await unless_gone(request, _infer(request, service, body, json_length, encoding))
 
 
-async def _infer(service: Service, body: bytes, json_length: str | None, encoding: str) -> Response:
+async def _infer(
+    request: Request, service: Service, body: bytes, json_length: str | None, encoding: str
+) -> Response:
     classifier, settings = service.classifier, service.settings
     stages = service.metrics.stage_seconds
 
@@ -224,6 +228,7 @@ async def _infer(service: Service, body: bytes, json_length: str | None, encodin
         inference, exposures = await service.decoders.run(read)
         tracing.note(films=len(inference.pixels))
     stages.labels("decode").observe(time.perf_counter() - started)
+    service.charge(request.scope, len(inference.pixels), known=1)
     answers = await _answers(service, inference.pixels, exposures)
     started = time.perf_counter()
     with tracing.span("encode"):

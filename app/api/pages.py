@@ -43,9 +43,24 @@ async def page() -> Response:
 async def openapi(request: Request) -> JSONResponse:
     """The OpenAPI document."""
     document: dict[str, Any] = request.app.openapi()
+    if not request.app.state.service.keys.required:
+        document = without_keys(document)
     if root_path := request.scope.get("root_path"):
         document = {**document, "servers": [{"url": root_path}]}
     return JSONResponse(document)
+
+
+def without_keys(document: dict[str, Any]) -> dict[str, Any]:
+    """An OpenAPI document of a service that asks for no key."""
+    paths = {
+        path: {
+            method: {name: value for name, value in operation.items() if name != "security"}
+            for method, operation in methods.items()
+        }
+        for path, methods in document["paths"].items()
+    }
+    components = {name: value for name, value in document["components"].items() if name != "securitySchemes"}
+    return {**document, "paths": paths, "components": components}
 
 
 @router.get("/docs")

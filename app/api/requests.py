@@ -26,6 +26,10 @@ SAFE_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+    "Permissions-Policy": "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "X-Frame-Options": "DENY",
+    "X-Permitted-Cross-Domain-Policies": "none",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
@@ -99,6 +103,8 @@ class RequestRecorder:
             method, route = scope["method"], _route(scope, status)
             tracing.answered(method, route, status)
             fields = {"method": method, "route": route, "status": status, "seconds": round(seconds or 0.0, 6)}
+            if caller := getattr(scope.get("caller"), "name", None):
+                fields["caller"] = caller
             log.info("answered", extra={logs.FIELDS: fields})
 
 

@@ -2,12 +2,17 @@
 
 from dataclasses import dataclass, field
 
+from starlette.types import Scope
+
 from app.api.admission import Admission
+from app.api.callers import caller_of
 from app.api.decoding import DecodingPool
 from app.api.errors import Draining
+from app.api.rates import Rates
 from app.engine.batcher import Batcher
 from app.engine.classifier import Classifier
 from app.engine.errors import Warming
+from app.keys import KeyRing
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 
@@ -22,6 +27,8 @@ class Service:
     decoders: DecodingPool
     metrics: Metrics
     admission: Admission
+    keys: KeyRing = field(default_factory=KeyRing)
+    rates: Rates | None = field(default=None)
     draining: bool = field(default=False)
 
     @property
@@ -40,6 +47,25 @@ class Service:
             raise Draining("The service is shutting down.")
         if not self.batcher.ready:
             raise Warming("The model is still being warmed.")
+
+    def judge_rate(self, scope: Scope) -> None:
+        """Go on only if the request's caller may send one more film now.
+
+        Raises:
+            RateExceeded: not yet.
+        """
+        if self.rates is not None:
+            self.rates.judge(caller_of(scope, self.keys))
+
+    def charge(self, scope: Scope, films: int, *, known: int = 0) -> None:
+        """Count the request's films, of which `known` were counted before.
+
+        Raises:
+            RateExceeded: its caller has to wait before sending so many.
+            TooManyFiles: they are more than a caller may ever send at once.
+        """
+        if self.rates is not None:
+            self.rates.charge(caller_of(scope, self.keys), films, known=known)
 
 
 def expected_wait(decoders: DecodingPool, batcher: Batcher) -> float:

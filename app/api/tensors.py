@@ -23,6 +23,7 @@ Parameters = dict[str, Any]
 
 _LENGTH = re.compile(r"[0-9]{1,12}")
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+_MOST_REST = 4096
 _UNSUPPORTED = {"classification", "shared_memory_region"}
 
 
@@ -129,6 +130,7 @@ def parse(
         TooManyFiles: it has more than `max_films`.
     """
     length = _length_of_json(body, json_length)
+    _judge_size(body, length, levels=max_films * size * size, rows=max_films * (size + 1))
     try:
         request = InferenceRequest.model_validate_json(body[:length])
     except ValidationError as error:
@@ -181,6 +183,27 @@ def _length_of_json(body: bytes, json_length: str | None) -> int:
     if not _LENGTH.fullmatch(json_length) or not 0 < int(json_length) <= len(body):
         raise InferenceRefused(f"{JSON_LENGTH} is not a length within the body.")
     return int(json_length)
+
+
+def _judge_size(body: bytes, length: int, *, levels: int, rows: int) -> None:
+    """Refuse a JSON of more values than any request has, before each of them takes time and memory.
+
+    Args:
+        body: its first `length` bytes are JSON.
+        length: see there.
+        levels: most grey levels.
+        rows: most lists that these stand in.
+
+    Raises:
+        TooManyFiles: it has more, and more than the few thousand that all else may take.
+    """
+    values, lists, members = (
+        body.count(b",", 0, length),
+        body.count(b"[", 0, length),
+        body.count(b":", 0, length),
+    )
+    if values > levels + _MOST_REST or lists > rows + _MOST_REST or members > _MOST_REST:
+        raise TooManyFiles("The JSON has more values than the films that are taken here can have.")
 
 
 def _levels(tensor: InputTensor, rest: memoryview, count: int) -> bytes | memoryview:

@@ -19,6 +19,7 @@ from playwright.sync_api import Browser, ConsoleMessage
 
 from app.api import examples
 from app.api.errors import ALL_KINDS
+from app.keys import entry_of
 from app.settings import Settings
 from tests import dicom_films, radiographs
 from tests.app.live import PATIENCE_SECONDS, Gate, Live, running, wait_until
@@ -233,7 +234,7 @@ def test_a_key_is_sent_where_the_comment_says(code: str, tiny_folder: Path, film
         (films / "judge.mjs").write_text(code.replace(SERVICE, url))
         return Program(films, [interpreter, "judge.mjs", "good.jpg"]).finish()
 
-    with running(Settings(model_dir=tiny_folder, api_keys="open sesame")) as live:
+    with running(Settings(model_dir=tiny_folder, api_keys=(entry_of("ward", "open sesame"),))) as live:
         without, wrong = judged(code, live.url), judged(with_key(code, "wrong"), live.url)
         right = judged(with_key(code, "open sesame"), live.url)
     for refused in (without, wrong):

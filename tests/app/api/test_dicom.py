@@ -17,6 +17,7 @@ from pydicom._dicom_dict import DicomDictionary
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
+from app.keys import entry_of
 from app.settings import Settings
 from tests import dicom_films, radiographs
 from tests.app.live import Live, process, running, wait_until
@@ -113,7 +114,7 @@ def test_showing_a_film_runs_no_model(live: Live) -> None:
 
 
 def test_showing_a_film_needs_a_key_where_the_service_has_any(tiny_folder: Path) -> None:
-    with running(Settings(model_dir=tiny_folder, api_keys="first")) as live:
+    with running(Settings(model_dir=tiny_folder, api_keys=(entry_of("ward", "first"),))) as live:
         assert live.client.post("/film", files={"file": dicom()}).json()["code"] == "key-refused"
         opened = live.client.post("/film", files={"file": dicom()}, headers={"X-API-Key": "first"})
         assert opened.status_code == 200

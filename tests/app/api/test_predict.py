@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app.keys import entry_of
 from app.settings import Settings
 from tests import radiographs, tiny_model
 from tests.app.live import Live, gated, running, wait_until
@@ -162,7 +163,8 @@ def test_a_well_formed_request_id_is_kept_and_any_other_replaced(live: Live, fil
 
 
 def test_keys_open_the_service_where_it_has_any(tiny_folder: Path, film: bytes) -> None:
-    with running(Settings(model_dir=tiny_folder, api_keys="first, second")) as live:
+    keys = (entry_of("ward", "first"), entry_of("clinic", "second"))
+    with running(Settings(model_dir=tiny_folder, api_keys=keys)) as live:
 
         def status(path: str, key: str | None) -> httpx.Response:
             headers = {} if key is None else {"X-API-Key": key}

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from pydantic import SecretStr
 
+from app.keys import entry_of
 from app.reporting.orthanc import Away, FilmRefused, Orthanc, Reader
 from app.settings import Settings
 from tests import tiny_model
@@ -51,7 +51,7 @@ def test_a_film_that_is_to_blame_is_refused_for_good(reader: Reader, film: bytes
 
 
 def test_a_key_that_is_missing_is_not_the_films_fault(tiny_folder: Path) -> None:
-    with running(Settings(model_dir=tiny_folder, api_keys=(SecretStr("hunter2"),))) as live:
+    with running(Settings(model_dir=tiny_folder, api_keys=(entry_of("bridge", "hunter2"),))) as live:
         with pytest.raises(Away, match=r"401 \(key-refused\)") as away:
             Reader(live.client).results(FILM)
         assert not away.value.film_suspected

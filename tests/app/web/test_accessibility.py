@@ -9,6 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
+from app.keys import entry_of
 from app.settings import Settings
 from tests import radiographs
 from tests.app.live import Gate, Live, running, wait_until
@@ -94,7 +95,7 @@ def test_axe_finds_nothing_while_films_are_read(
 
 def test_axe_finds_nothing_where_a_key_is_asked_for(browser: Browser, tiny_folder: Path) -> None:
     with (
-        running(Settings(model_dir=tiny_folder, api_keys="open sesame")) as live,
+        running(Settings(model_dir=tiny_folder, api_keys=(entry_of("ward", "open sesame"),))) as live,
         opened(browser, live.url, refusals=True, bypass_csp=True) as page,
     ):
         expect(page.locator("#key-card")).to_be_visible()

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from app.keys import entry_of
 from app.settings import Settings
 from tests import radiographs
 from tests.app.live import Live, running
@@ -220,7 +221,7 @@ def test_a_model_without_heat_map_and_kinds_is_told_without_them(
 
 def test_a_service_with_keys_asks_for_one(browser: Browser, tiny_folder: Path) -> None:
     with (
-        running(Settings(model_dir=tiny_folder, api_keys="open sesame")) as live,
+        running(Settings(model_dir=tiny_folder, api_keys=(entry_of("ward", "open sesame"),))) as live,
         opened(browser, live.url, refusals=True) as page,
     ):
         expect(page.locator("#key-card")).to_contain_text("This service asks for a key.")
