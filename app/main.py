@@ -144,7 +144,11 @@ def build_service(settings: Settings, classifier: Classifier, metrics: Metrics) 
         return max(LEAST_MAX_WAIT_SECONDS, MAX_WAIT_FILMS * batcher.film_seconds)
 
     admission = Admission(settings.max_queue, max_wait=max_wait, expected_wait=wait)
-    metrics.watch_queue(lambda: batcher.depth, wait)
+    metrics.queue_limit.set(settings.max_queue)
+    metrics.threshold.set(classifier.threshold)
+    metrics.threshold_overridden.set(classifier.threshold_overridden)
+    metrics.provider_fell_back.set(classifier.provider.fell_back)
+    metrics.reference.reference = classifier.manifest.reference
     metrics.model.info(
         {
             "name": classifier.manifest.name,
@@ -154,7 +158,7 @@ def build_service(settings: Settings, classifier: Classifier, metrics: Metrics) 
             "precision": classifier.precision,
         }
     )
-    return Service(
+    service = Service(
         settings=settings,
         classifier=classifier,
         batcher=batcher,
@@ -162,3 +166,11 @@ def build_service(settings: Settings, classifier: Classifier, metrics: Metrics) 
         metrics=metrics,
         admission=admission,
     )
+    metrics.watch(
+        queue_depth=lambda: batcher.depth,
+        uploads=lambda: admission.taken,
+        expected_wait=wait,
+        max_wait=max_wait,
+        ready=lambda: service.ready,
+    )
+    return service

@@ -23,6 +23,7 @@ from model_export.convert import to_half, to_onnx, with_manifest
 from model_export.deployable import Preprocess, deployable, take_apart
 from model_export.model_card import write_card
 from model_export.quantize import CALIBRATION_FILMS, to_int8
+from model_export.reference import classifier_of, decoded, held_out_source, measure
 from model_export.verify import (
     Int8Parity,
     Outputs,
@@ -181,6 +182,8 @@ def export(
         else:
             report("int8 is too far from half precision: it is not written")
 
+    manifests = _with_references(manifests, graphs, given, report)
+
     output.mkdir(parents=True, exist_ok=True)
     (output / "model.int8.onnx").unlink(missing_ok=True)
     for file, graph in graphs.items():
@@ -283,6 +286,25 @@ def _with_changed(manifest: Manifest, graph: onnx.ModelProto, changed: Mapping[s
         for split, films in changed.items()
     }
     return manifest.model_copy(update={"evaluation": manifest.evaluation | figures})
+
+
+def _with_references(
+    manifests: dict[str, Manifest],
+    graphs: dict[str, onnx.ModelProto],
+    films: Films | None,
+    report: Callable[[str], None],
+) -> dict[str, Manifest]:
+    """With what each very graph says of the held-out films, read again and judged as the service does."""
+    if films is None:
+        return manifests
+    report("measuring the reference for drift")
+    referenced = {}
+    for file, manifest in manifests.items():
+        classifier = classifier_of(with_manifest(graphs[file], manifest).SerializeToString())
+        held_out = decoded((film.path for film in films.held_out.films), classifier.input_size)
+        reference = measure(classifier, held_out, held_out_source(manifest.training))
+        referenced[file] = manifest.model_copy(update={"reference": reference})
+    return referenced
 
 
 def _of_run(run: Path) -> tuple[Conclusion | None, FeatureSpace | None]:
