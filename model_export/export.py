@@ -184,11 +184,7 @@ def export(
 
     manifests = _with_references(manifests, graphs, given, report)
 
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "model.int8.onnx").unlink(missing_ok=True)
-    for file, graph in graphs.items():
-        onnx.save(with_manifest(graph, manifests[file]), output / file)
-    sizes = {file: (output / file).stat().st_size for file in graphs}
+    sizes = _write(output, graphs, manifests)
     write_card(output / "MODEL_CARD.md", manifests, sizes, parity, int8_parity)
     return Exported(manifests, sizes, parity, int8_parity)
 
@@ -286,6 +282,17 @@ def _with_changed(manifest: Manifest, graph: onnx.ModelProto, changed: Mapping[s
         for split, films in changed.items()
     }
     return manifest.model_copy(update={"evaluation": manifest.evaluation | figures})
+
+
+def _write(
+    output: Path, graphs: dict[str, onnx.ModelProto], manifests: dict[str, Manifest]
+) -> dict[str, int]:
+    """Write the files into `output`, and no int8 of an earlier export; their sizes in bytes."""
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "model.int8.onnx").unlink(missing_ok=True)
+    for file, graph in graphs.items():
+        onnx.save(with_manifest(graph, manifests[file]), output / file)
+    return {file: (output / file).stat().st_size for file in graphs}
 
 
 def _with_references(
