@@ -230,7 +230,7 @@ def write_reference(
         )
         if unreadable:
             console.print(
-                f"{len(unreadable)} files cannot be read and are left out; the first: {unreadable[0]}"
+                f"{len(unreadable)} of {len(paths)} files cannot be read and are left out; the first: {unreadable[0]}"
             )
         contents[file] = with_reference(file.read_bytes(), references[file])
     replace_files(contents)
