@@ -229,9 +229,8 @@ def write_reference(
             classifier, decoded(shown, classifier.input_size, unreadable.append), source or found
         )
         if unreadable:
-            console.print(
-                f"{len(unreadable)} of {len(paths)} files cannot be read and are left out; the first: {unreadable[0]}"
-            )
+            left_out = f"{len(unreadable)} of {len(paths)} files cannot be read and are left out"
+            console.print(f"{left_out}; the first: {unreadable[0]}", highlight=False, soft_wrap=True)
         contents[file] = with_reference(file.read_bytes(), references[file])
     replace_files(contents)
     return references

@@ -15,7 +15,6 @@ from prometheus_client import (
 )
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from app.engine.finding import Label
 from app.engine.manifest import Reference
@@ -141,7 +140,7 @@ class Metrics:
 class ReferenceCollector(Collector):
     """The reference of the model being served; families without a sample where it has none.
 
-    A gauge of its own would say 0 then, which is a share like any other.
+    A gauge of its own would say 0 then, which is a share like any other. `le` is written as in the histograms.
     """
 
     reference: Reference | None = None
@@ -165,5 +164,5 @@ class ReferenceCollector(Collector):
             for signal in SIGNALS:
                 spread = getattr(self.reference, signal)
                 for edge, below in zip(spread.edges, spread.shares, strict=True) if spread else ():
-                    share.add_metric((signal, floatToGoString(edge)), below)
+                    share.add_metric((signal, str(edge)), below)
         yield from (films, review, share)
