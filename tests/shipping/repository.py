@@ -13,6 +13,7 @@ COMPOSE = ROOT / "docker-compose.yml"
 COMPOSE_GPU = ROOT / "docker-compose.gpu.yml"
 ORTHANC = ROOT / "deploy" / "orthanc" / "orthanc.json"
 PROMETHEUS = ROOT / "deploy" / "prometheus" / "prometheus.yml"
+RULES = ROOT / "deploy" / "prometheus" / "rules"
 
 
 def documents() -> list[Path]:
