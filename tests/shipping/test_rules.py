@@ -128,6 +128,11 @@ SERVICE = [
         {f"pneumoscope_expected_wait_seconds{{{AT_ONE}}}": "0.24"},
         ("PneumoscopeSaturated",),
     ),
+    Case(
+        "the queue is full but for one minute in ten",
+        {f"pneumoscope_queue_depth{{{AT_ONE}}}": " ".join(["64x8 5"] * 7)},
+        ("PneumoscopeSaturated",),
+    ),
     Case("the queue is full for two minutes", {f"pneumoscope_queue_depth{{{AT_ONE}}}": "5x57 64x2"}),
     Case(
         "the CPU instead of CUDA",
