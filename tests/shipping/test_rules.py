@@ -88,6 +88,12 @@ def answered(status: int, increase: str, route: str = "/predict") -> dict[str, s
 SERVICE = [
     Case("an ordinary day", {}),
     Case("no answer", {f"up{{{AT_ONE}}}": "0"}, ("PneumoscopeDown",)),
+    Case(
+        "no answer from a pod, as the Prometheus Operator names its job",
+        {'up{job="pneumoscope/pneumoscope", instance="10.0.0.7:8000"}': "0"},
+        ("PneumoscopeDown",),
+    ),
+    Case("no answer from something else", {'up{job="node", instance="one:9100"}': "0"}),
     Case("no answer for less than a minute", {f"up{{{AT_ONE}}}": "1x59 0"}),
     Case("no target", {f"up{{{AT_ONE}}}": ""}, ("PneumoscopeAbsent",)),
     Case("not ready", {f"pneumoscope_ready{{{AT_ONE}}}": "0"}, ("PneumoscopeNotReady",)),
