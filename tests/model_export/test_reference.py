@@ -195,6 +195,20 @@ def test_the_command_tells_the_new_digests(model: Path, films: Path) -> None:
     assert "1 of 13 files cannot be read" in told.stdout
 
 
+def test_a_hospital_needs_neither_keras_nor_anything_else_of_training(model: Path, films: Path) -> None:
+    absent = {"keras", "tensorflow", "tf2onnx", "sklearn", "matplotlib"}
+    script = (
+        f"import runpy, sys; sys.modules.update(dict.fromkeys({absent!r})); "
+        f"sys.argv = ['reference', {str(model)!r}, '--films', {str(films)!r}]; "
+        "runpy.run_module('model_export.reference', run_name='__main__')"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert told.returncode == 0, told.stderr
+    assert manifest_of(model / "model.onnx").reference is not None
+
+
 def test_the_command_says_in_one_sentence_what_is_wrong(model: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "model_export.reference", str(model), "--films", str(tmp_path / "no")]
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

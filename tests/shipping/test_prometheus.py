@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from tests.app.live import Process
+from tests.app.live import Process, wait_until
 from tests.required_tools import find_tool
 from tests.shipping.conftest import Watched
 from tests.shipping.repository import PROMETHEUS, ROOT
@@ -48,7 +48,7 @@ def test_the_metrics_follow_prometheuss_own_rules(service: Process) -> None:
 
 def test_the_service_is_up(watched: Watched) -> None:
     (target,) = watched.prometheus.targets()
-    assert (target["health"], target["lastError"]) == ("up", "")
+    wait_until(lambda: watched.prometheus.targets()[0]["health"] == "up", "the service is up")
     assert target["labels"]["job"] == "pneumoscope"
 
 
