@@ -155,7 +155,11 @@ def build_service(
         return max(LEAST_MAX_WAIT_SECONDS, MAX_WAIT_FILMS * batcher.film_seconds)
 
     admission = Admission(settings.max_queue, max_wait=max_wait, expected_wait=wait)
-    metrics.watch_queue(lambda: batcher.depth, wait)
+    metrics.queue_limit.set(settings.max_queue)
+    metrics.threshold.set(classifier.threshold)
+    metrics.threshold_overridden.set(classifier.threshold_overridden)
+    metrics.provider_fell_back.set(classifier.provider.fell_back)
+    metrics.reference.reference = classifier.manifest.reference
     metrics.model.info(
         {
             "name": classifier.manifest.name,
@@ -165,7 +169,7 @@ def build_service(
             "precision": classifier.precision,
         }
     )
-    return Service(
+    service = Service(
         settings=settings,
         classifier=classifier,
         batcher=batcher,
@@ -175,3 +179,11 @@ def build_service(
         keys=keys or KeyRing(),
         rates=Rates(settings.rate_limit) if settings.rate_limit else None,
     )
+    metrics.watch(
+        queue_depth=lambda: batcher.depth,
+        uploads=lambda: admission.taken,
+        expected_wait=wait,
+        max_wait=max_wait,
+        ready=lambda: service.ready,
+    )
+    return service

@@ -23,6 +23,7 @@ from model_export.convert import to_half, to_onnx, with_manifest
 from model_export.deployable import Preprocess, deployable, take_apart
 from model_export.model_card import write_card
 from model_export.quantize import CALIBRATION_FILMS, to_int8
+from model_export.reference import classifier_of, decoded, held_out_source, measure
 from model_export.verify import (
     Int8Parity,
     Outputs,
@@ -181,11 +182,9 @@ def export(
         else:
             report("int8 is too far from half precision: it is not written")
 
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "model.int8.onnx").unlink(missing_ok=True)
-    for file, graph in graphs.items():
-        onnx.save(with_manifest(graph, manifests[file]), output / file)
-    sizes = {file: (output / file).stat().st_size for file in graphs}
+    manifests = _with_references(manifests, graphs, given, report)
+
+    sizes = _write(output, graphs, manifests)
     write_card(output / "MODEL_CARD.md", manifests, sizes, parity, int8_parity)
     return Exported(manifests, sizes, parity, int8_parity)
 
@@ -283,6 +282,36 @@ def _with_changed(manifest: Manifest, graph: onnx.ModelProto, changed: Mapping[s
         for split, films in changed.items()
     }
     return manifest.model_copy(update={"evaluation": manifest.evaluation | figures})
+
+
+def _write(
+    output: Path, graphs: dict[str, onnx.ModelProto], manifests: dict[str, Manifest]
+) -> dict[str, int]:
+    """Write the files into `output`, and no int8 of an earlier export; their sizes in bytes."""
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "model.int8.onnx").unlink(missing_ok=True)
+    for file, graph in graphs.items():
+        onnx.save(with_manifest(graph, manifests[file]), output / file)
+    return {file: (output / file).stat().st_size for file in graphs}
+
+
+def _with_references(
+    manifests: dict[str, Manifest],
+    graphs: dict[str, onnx.ModelProto],
+    films: Films | None,
+    report: Callable[[str], None],
+) -> dict[str, Manifest]:
+    """With what each very graph says of the held-out films, read again and judged as the service does."""
+    if films is None:
+        return manifests
+    report("measuring the reference for drift")
+    referenced = {}
+    for file, manifest in manifests.items():
+        classifier = classifier_of(with_manifest(graphs[file], manifest).SerializeToString())
+        held_out = decoded((film.path for film in films.held_out.films), classifier.input_size)
+        reference = measure(classifier, held_out, held_out_source(manifest.training))
+        referenced[file] = manifest.model_copy(update={"reference": reference})
+    return referenced
 
 
 def _of_run(run: Path) -> tuple[Conclusion | None, FeatureSpace | None]:

@@ -84,6 +84,7 @@ async def judge(
     metrics.probability.observe(finding.probability)
     if finding.novelty is not None:
         metrics.novelty.observe(finding.novelty)
+    metrics.brightness.observe(exposure.brightness)
     return finding, answer
 
 

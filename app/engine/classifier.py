@@ -164,7 +164,7 @@ class Classifier:
                 if device == "cuda":
                     raise
                 log.warning("CUDA is not used: %s", error)
-                provider = Provider("cpu", f"CUDA is not live: {error}")
+                provider = Provider("cpu", f"CUDA is not live: {error}", fell_back=True)
 
     @classmethod
     def open_file(

@@ -5,6 +5,7 @@ key `manifest`); nothing beside it has to match it.
 """
 
 from datetime import datetime
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -120,6 +121,40 @@ class Evaluation(Part):
     `auc_hard_normal` (pneumonia against hard normal films), `auc_against_style` (the hard films of both)."""
 
 
+class Distribution(Part):
+    """How a signal is spread over films: `shares[i]` of them lie at or below `edges[i]`."""
+
+    edges: Annotated[tuple[float, ...], Field(min_length=1)]
+    shares: tuple[Share, ...]
+
+    @model_validator(mode="after")
+    def _cumulative(self) -> Self:
+        if len(self.edges) != len(self.shares):
+            raise ValueError("a distribution needs one share for each edge")
+        if any(low >= high for low, high in pairwise(self.edges)):
+            raise ValueError("a distribution's edges must rise")
+        if any(low > high for low, high in pairwise(self.shares)):
+            raise ValueError("a distribution's cumulative shares must not fall")
+        return self
+
+
+class Reference(Part):
+    """What this file says of films that nothing is wrong with; drift is measured against it.
+
+    `source`: which films, in words. `probability`, `novelty` (None where the model does not tell it) and
+    `brightness` (mean grey level, 0 to 255) are spread as here. `review_share`: share of the films for which
+    the service asks a person to look.
+    """
+
+    source: Annotated[str, Field(min_length=1, max_length=500)]
+    measured: datetime
+    films: Annotated[int, Field(ge=1)]
+    review_share: Share
+    probability: Distribution
+    novelty: Distribution | None = None
+    brightness: Distribution
+
+
 class Data(Part):
     """Where the films are from."""
 
@@ -161,6 +196,8 @@ class Manifest(Part):
     evaluation: dict[str, Evaluation] = {}
     """By split: `held_out_fold`, and `held_out_fold_restyled` and `…_reframed`, the same films in the style and in
     the shape of the other class (`training.restyle`)."""
+    reference: Reference | None = None
+    """None in files older than it, and where no films were given: then no drift is told."""
     training: Training
     licence: str
     intended_use: str

@@ -36,12 +36,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """Where sessions run, and in words why there; which of several CUDA devices, and how much of its memory."""
+    """Where sessions run, and in words why there; which of several CUDA devices, and how much of its memory.
+
+    `fell_back`: CUDA was tried and did not come up, so that this is the CPU instead.
+    """
 
     name: ProviderName
     reason: str
     device_id: int = 0
     memory_mb: int | None = None
+    fell_back: bool = False
 
 
 def choose_provider(device: Device, *, device_id: int = 0, memory_mb: int | None = None) -> Provider:

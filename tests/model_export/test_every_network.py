@@ -14,6 +14,7 @@ from app.engine.manifest import Calibration, ExposureLimits, Threshold
 from app.imaging import read
 from app.settings import Settings
 from model_export.export import Films, export
+from model_export.reference import held_out_source
 from model_export.verify import probe_films
 from tests import radiographs
 from tests.app.live import Live, running
@@ -166,4 +167,7 @@ def test_a_network_that_flattens_its_maps_is_judged_in_half_precision_and_in_int
     manifest = exported.files["model.onnx"]
     assert manifest.evaluation["held_out_fold"].films == len(films)
     assert manifest.novelty is not None
+    for file in exported.files.values():
+        assert file.reference is not None
+        assert (file.reference.films, file.reference.source) == (len(films), held_out_source(file.training))
     assert "model.onnx" in {path.name for path in (tmp_path / "model").iterdir()}

@@ -11,8 +11,10 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = ROOT / "docker-compose.yml"
 COMPOSE_GPU = ROOT / "docker-compose.gpu.yml"
+GRAFANA = ROOT / "deploy" / "grafana"
 ORTHANC = ROOT / "deploy" / "orthanc" / "orthanc.json"
 PROMETHEUS = ROOT / "deploy" / "prometheus" / "prometheus.yml"
+RULES = ROOT / "deploy" / "prometheus" / "rules"
 
 
 def documents() -> list[Path]:

@@ -18,9 +18,11 @@ from app.settings import PREFIX, Settings
 from tests.shipping.repository import (
     COMPOSE,
     COMPOSE_GPU,
+    GRAFANA,
     ORTHANC,
     PROMETHEUS,
     ROOT,
+    RULES,
     image_environment,
     load_yaml,
     only,
@@ -131,7 +133,7 @@ def test_it_has_time_to_drain(service: dict[str, Any]) -> None:
     assert seconds(service["stop_grace_period"]) > drain + LAST_BATCH_SECONDS + LAST_SPANS_SECONDS + 5
 
 
-@pytest.mark.parametrize("name", ["pneumoscope", "prometheus", "jaeger", "orthanc", "bridge"])
+@pytest.mark.parametrize("name", ["pneumoscope", "prometheus", "grafana", "jaeger", "orthanc", "bridge"])
 def test_a_container_has_no_privilege_and_cannot_change_itself(hardware: str, name: str) -> None:
     container = stack(hardware)[name]
     assert container["read_only"] is True
@@ -144,7 +146,14 @@ def test_a_container_has_no_privilege_and_cannot_change_itself(hardware: str, na
 
 @pytest.mark.parametrize(
     ("name", "port"),
-    [("pneumoscope", 8000), ("prometheus", 9090), ("jaeger", 16686), ("orthanc", 8042), ("orthanc", 4242)],
+    [
+        ("pneumoscope", 8000),
+        ("prometheus", 9090),
+        ("grafana", 3000),
+        ("jaeger", 16686),
+        ("orthanc", 8042),
+        ("orthanc", 4242),
+    ],
 )
 def test_a_port_is_published_to_this_machine_alone_unless_told_otherwise(name: str, port: int) -> None:
     published = [line for line in stack("cpu")[name]["ports"] if line.endswith(f":{port}")]
@@ -156,6 +165,7 @@ def test_no_other_port_is_published() -> None:
     assert {name: len(container.get("ports", ())) for name, container in stack("cpu").items()} == {
         "pneumoscope": 1,
         "prometheus": 1,
+        "grafana": 1,
         "jaeger": 1,
         "orthanc": 2,
         "bridge": 0,
@@ -180,26 +190,58 @@ def test_prometheus_waits_for_the_service_and_scrapes_it() -> None:
 def test_prometheus_reads_the_file_that_is_mounted_and_keeps_its_data_in_a_volume() -> None:
     prometheus = stack("cpu")["prometheus"]
     options = dict(option.removeprefix("--").split("=") for option in prometheus["command"])
-    config, data = prometheus["volumes"]
-    source, target, mode = config.split(":")
-    assert (ROOT / source).resolve() == PROMETHEUS
-    assert PurePosixPath(options["config.file"]) == PurePosixPath(target)
-    assert mode == "ro"
+    *mounted, data = prometheus["volumes"]
+    places = {}
+    for mount in mounted:
+        source, target, mode = mount.split(":")
+        assert mode == "ro"
+        places[(ROOT / source).resolve()] = PurePosixPath(target)
+    assert places[PROMETHEUS] == PurePosixPath(options["config.file"])
+    (rules,) = load_yaml(PROMETHEUS)["rule_files"]
+    assert places[RULES] == places[PROMETHEUS].parent / PurePosixPath(rules).parent
     assert data == f"prometheus:{options['storage.tsdb.path']}"
     assert "prometheus" in load_yaml(COMPOSE)["volumes"]
 
 
+def test_grafana_finds_its_dashboard_and_prometheus() -> None:
+    services = stack("cpu")
+    grafana = services["grafana"]
+    provisioning, dashboards, data = (mount.split(":") for mount in grafana["volumes"])
+    assert (ROOT / provisioning[0]).resolve() == GRAFANA / "provisioning"
+    assert (ROOT / dashboards[0]).resolve() == GRAFANA / "dashboards"
+    assert provisioning[1:] == ["/etc/grafana/provisioning", "ro"]
+    (provider,) = load_yaml(GRAFANA / "provisioning" / "dashboards" / "pneumoscope.yml")["providers"]
+    assert dashboards[1:] == [provider["options"]["path"], "ro"]
+    home = PurePosixPath(grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+    assert home.parent == PurePosixPath(dashboards[1])
+    assert (GRAFANA / "dashboards" / home.name).is_file()
+    (source,) = load_yaml(GRAFANA / "provisioning" / "datasources" / "prometheus.yml")["datasources"]
+    published = services["prometheus"]["ports"][0]
+    assert source["url"] == f"http://prometheus:{published.rpartition(':')[2]}"
+    assert source["jsonData"]["timeInterval"] == load_yaml(PROMETHEUS)["global"]["scrape_interval"]
+    assert data[0] in load_yaml(COMPOSE)["volumes"]
+
+
+def test_grafana_lets_people_look_and_nobody_in() -> None:
+    environment = stack("cpu")["grafana"]["environment"]
+    assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+    assert environment["GF_AUTH_BASIC_ENABLED"] == "false"
+    assert environment["GF_AUTH_DISABLE_LOGIN_FORM"] == "true"
+    assert environment["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
+
+
 def test_other_images_are_pinned_to_a_version() -> None:
     assert re.fullmatch(r"prom/prometheus:v\d+\.\d+\.\d+", stack("cpu")["prometheus"]["image"])
+    assert re.fullmatch(r"grafana/grafana:\d+\.\d+\.\d+", stack("cpu")["grafana"]["image"])
     assert re.fullmatch(r"jaegertracing/jaeger:\d+\.\d+\.\d+", stack("cpu")["jaeger"]["image"])
     assert re.fullmatch(r"jodogne/orthanc-plugins:\d+\.\d+\.\d+", stack("cpu")["orthanc"]["image"])
 
 
-def test_orthanc_its_bridge_and_jaeger_start_only_when_asked_for(hardware: str) -> None:
+def test_grafana_jaeger_orthanc_and_its_bridge_start_only_when_asked_for(hardware: str) -> None:
     profiles = {name: container.get("profiles") for name, container in stack(hardware).items()}
     assert profiles == {
-        "pneumoscope": None, "prometheus": None, "jaeger": ["tracing"], "orthanc": ["orthanc"],
-        "bridge": ["orthanc"],
+        "pneumoscope": None, "prometheus": None, "grafana": ["grafana"], "jaeger": ["tracing"],
+        "orthanc": ["orthanc"], "bridge": ["orthanc"],
     }  # fmt: skip
 
 

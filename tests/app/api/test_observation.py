@@ -1,10 +1,20 @@
+import datetime
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.engine.classifier import Classifier
+from app.engine.manifest import Distribution, Reference
+from app.engine.model_file import read_file
+from app.engine.providers import Provider, open_session
+from app.engine.signals import EDGES
 from app.settings import Settings
-from tests.app.live import Live, running
+from tests import radiographs, tiny_model
+from tests.app.live import Gate, Live, running, wait_until
 
 ROOT = Path(__file__).parents[3]
 
@@ -38,6 +48,7 @@ def test_a_film_is_counted_by_route_stage_label_and_score(tiny_folder: Path, fil
     assert counted["pneumoscope_rejected_total{reason=unsupported-image}"] == 1
     assert counted["pneumoscope_probability_sum{}"] == 2 * body["probability"]
     assert counted["pneumoscope_novelty_count{}"] == 2
+    assert counted["pneumoscope_brightness_count{}"] == 2
     assert counted["pneumoscope_batch_size_count{}"] == 2
     assert counted["pneumoscope_queue_depth{}"] == 0
     assert counted["pneumoscope_in_flight{}"] == 1, "the scrape itself"
@@ -69,3 +80,94 @@ def test_every_metric_is_documented_and_nothing_else(live: Live) -> None:
     page = (ROOT / "docs" / "settings.md").read_text()
     documented = set(re.findall(r"^### `((?:pneumoscope|process)_[a-z_]+)`$", page, re.MULTILINE))
     assert documented == registered
+
+
+def test_brightness_is_the_decoded_films_mean_level(tiny_folder: Path) -> None:
+    grey = tiny_model.SIZE, tiny_model.SIZE
+    with running(Settings(model_dir=tiny_folder)) as live:
+        live.predict(radiographs.png(np.full(grey, 100, np.uint8)))
+        counted = samples(live)
+    assert counted["pneumoscope_brightness_sum{}"] == 100
+    assert counted["pneumoscope_brightness_bucket{le=96.0}"] == 0
+    assert counted["pneumoscope_brightness_bucket{le=104.0}"] == 1
+
+
+def test_every_kind_of_prediction_is_counted_from_zero_on(tiny_folder: Path) -> None:
+    with running(Settings(model_dir=tiny_folder)) as live:
+        counted = samples(live)
+    for label in ("NORMAL", "PNEUMONIA"):
+        for review in ("true", "false"):
+            assert counted[f"pneumoscope_predictions_total{{label={label},review={review}}}"] == 0
+
+
+def test_the_reference_of_the_model_is_told_at_the_edges_of_the_histograms(model_folder: Path) -> None:
+    reference = Reference(
+        source="tests",
+        measured=datetime.datetime(2025, 1, 1, tzinfo=datetime.UTC),
+        films=200,
+        review_share=0.125,
+        probability=Distribution(edges=EDGES["probability"], shares=(0.5,) * len(EDGES["probability"])),
+        brightness=Distribution(edges=EDGES["brightness"], shares=(0.25,) * len(EDGES["brightness"])),
+    )
+    (model_folder / "model.onnx").write_bytes(tiny_model.build(tiny_model.manifest(reference=reference)))
+    with running(Settings(model_dir=model_folder)) as live:
+        counted = samples(live)
+    assert counted["pneumoscope_reference_films{}"] == 200
+    assert counted["pneumoscope_reference_review_share{}"] == 0.125
+    for signal, share in (("probability", 0.5), ("brightness", 0.25)):
+        served = {
+            name.removeprefix(f"pneumoscope_{signal}_bucket{{") for name in counted if f"{signal}_b" in name
+        }
+        edges = {
+            name.removeprefix("pneumoscope_reference_share{").removesuffix(f",signal={signal}}}") + "}": value
+            for name, value in counted.items()
+            if name.startswith("pneumoscope_reference_share{") and f"signal={signal}" in name
+        }
+        assert set(edges) == served - {"le=+Inf}"}
+        assert set(edges.values()) == {share}
+    assert not any("signal=novelty" in name for name in counted)
+
+
+def test_a_model_without_a_reference_tells_none(live: Live) -> None:
+    assert not any(name.startswith("pneumoscope_reference") for name in samples(live))
+
+
+def test_readiness_is_told_and_ends_with_the_draining(gated_live: tuple[Live, Gate]) -> None:
+    live, _ = gated_live
+    assert samples(live)["pneumoscope_ready{}"] == 1
+    live.service.draining = True
+    assert samples(live)["pneumoscope_ready{}"] == 0
+
+
+def test_what_waits_is_told_beside_what_may_wait(gated_live: tuple[Live, Gate], film: bytes) -> None:
+    live, gate = gated_live
+    counted = samples(live)
+    assert (counted["pneumoscope_queue_limit{}"], counted["pneumoscope_uploads{}"]) == (3, 0)
+    assert counted["pneumoscope_max_wait_seconds{}"] >= 0.25
+    gate.close()
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(live.predict, film)
+        wait_until(lambda: samples(live)["pneumoscope_uploads{}"] == 1, "the upload is counted")
+        gate.open()
+        assert answer.result().status_code == 200
+
+
+@pytest.mark.parametrize(("threshold", "told"), [(None, (0.4, 0)), (0.9, (0.9, 1))])
+def test_the_threshold_in_force_is_told(
+    tiny_folder: Path, threshold: float | None, told: tuple[float, int]
+) -> None:
+    with running(Settings(model_dir=tiny_folder, threshold=threshold)) as live:
+        counted = samples(live)
+    assert (
+        counted["pneumoscope_threshold{}"],
+        counted["pneumoscope_threshold_overridden{}"],
+    ) == told
+
+
+@pytest.mark.parametrize("fell_back", [False, True])
+def test_a_provider_that_fell_back_is_told(tiny_folder: Path, fell_back: bool) -> None:
+    file = read_file(tiny_folder / "model.onnx")
+    provider = Provider("cpu", "a test", fell_back=fell_back)
+    classifier = Classifier(open_session(file.content, provider, threads=1), file, provider)
+    with running(Settings(model_dir=tiny_folder), classifier) as live:
+        assert samples(live)["pneumoscope_provider_fell_back{}"] == fell_back

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from app import imaging
+from app.engine.signals import EDGES
 from app.settings import Settings
 from tests import radiographs
 from tests.app.live import Live, running
@@ -31,6 +32,16 @@ def shipped(request: pytest.FixtureRequest) -> Iterator[Live]:
 def essence(body: Any) -> dict[str, Any]:
     """A prediction without what differs from request to request."""
     return {name: value for name, value in body.items() if name not in ("id", "timing_ms")}
+
+
+def test_it_has_a_reference_at_the_edges_of_the_histograms(shipped: Live) -> None:
+    reference = shipped.service.classifier.manifest.reference
+    assert reference is not None
+    assert reference.films == shipped.service.classifier.manifest.evaluation["held_out_fold"].films
+    assert reference.probability.edges == EDGES["probability"]
+    assert reference.novelty is not None
+    assert reference.novelty.edges == EDGES["novelty"]
+    assert reference.brightness.edges == EDGES["brightness"]
 
 
 def test_a_film_gets_the_same_answer_alone_in_a_batch_and_in_company(shipped: Live) -> None:

@@ -118,4 +118,5 @@ def test_auto_falls_back_to_the_cpu_aloud(
     assert len(cuda_in_name_only) == 2
     assert classifier.provider.name == "cpu"
     assert "not live" in classifier.provider.reason
+    assert classifier.provider.fell_back
     assert "CUDA is not used" in caplog.text
