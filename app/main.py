@@ -83,7 +83,9 @@ def create_app(settings: Settings, classifier: Classifier | None = None) -> Fast
         service.batcher.start()
         await asyncio.to_thread(prepare)  # while the batcher's own thread warms the model
         app.state.service = service
+        watching = asyncio.create_task(service.watch_device())
         yield
+        watching.cancel()
         service.draining = True
         await asyncio.to_thread(service.batcher.stop, LAST_BATCH_SECONDS)
         service.decoders.stop()

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 import time
 from types import FrameType
 
@@ -15,6 +16,8 @@ from app.settings import Settings
 
 log = logging.getLogger(__name__)
 
+DEVICE_LOST = 5
+"""Exit code where the device has not answered for too long."""
 
 DROP_SECONDS = 10.0
 """How long the rest of a request that has been answered is taken in and dropped."""
@@ -69,8 +72,15 @@ class DrainingServer(uvicorn.Server):
         else:
             self.service.draining = True
 
+    @property
+    def device_lost(self) -> bool:
+        """Whether the process is to be started anew, since the device does not answer any more."""
+        return self.service is not None and self.service.device_lost
+
     async def on_tick(self, counter: int) -> bool:
         """Whether to leave the main loop: uvicorn's own reasons, or drained."""
+        if self.device_lost and self._deadline is None:
+            self._deadline = time.monotonic() + self._drain_seconds
         if self._deadline is not None and not self.should_exit:
             remaining = self._deadline - time.monotonic()
             drained = self.service is None or self.service.admission.taken == 0
@@ -122,6 +132,11 @@ def build_server(settings: Settings, classifier: Classifier | None = None) -> Dr
 
 
 def serve(settings: Settings, classifier: Classifier) -> None:
-    """Serve until a signal ends it."""
+    """Serve until a signal ends it, or the device is lost."""
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    build_server(settings, classifier).run()
+    server = build_server(settings, classifier)
+    server.run()
+    if server.device_lost:
+        logging.shutdown()
+        # A thread that waits for the device for ever would keep the interpreter from ending in the usual way.
+        os._exit(DEVICE_LOST)

@@ -112,6 +112,12 @@ class Settings(BaseSettings):
     upload_timeout_s: float = Field(
         30, gt=0, le=3600, description="Longest time an upload may take, in seconds."
     )
+    device_timeout_s: float = Field(
+        120,
+        gt=0,
+        le=3600,
+        description="Longest that one run of the model, or the loss of the device, may last, in seconds.",
+    )
     drain_s: float = Field(
         20, ge=0, le=3600, description="Longest time to finish what was accepted after SIGTERM, in seconds."
     )

@@ -186,6 +186,9 @@ KINDS: dict[type[Exception], Kind] = {
     engine.OutOfDeviceMemory: Kind(
         "out-of-device-memory", 503, "The device is out of memory", "Try again; the film was not judged."
     ),
+    engine.DeviceLost: Kind(
+        "device-lost", 503, "The device is lost", "Nothing: the service ends, to be started anew."
+    ),
     engine.DeviceMissing: Kind("device-missing", 503, "The device is missing", "See the service's log."),
     engine.ModelFileError: Kind("model-refused", 503, "The model is refused", "See the service's log."),
 }

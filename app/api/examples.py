@@ -313,6 +313,7 @@ UPLOAD_PROBLEMS = (
     "field-missing",
     "overloaded",
     "not-ready",
+    "device-lost",
     "draining",
     "stopped",
 )
@@ -339,6 +340,7 @@ INFERENCE_PROBLEMS = (
     "overloaded",
     "queue-full",
     "not-ready",
+    "device-lost",
     "draining",
     "stopped",
     "device-failed",
