@@ -21,7 +21,7 @@ from app.api import (
 )
 from app.api.admission import Admission, AdmissionGate
 from app.api.decoding import DecodingPool
-from app.api.limits import BodyLimit, HostLimit
+from app.api.limits import BodyLimit, HeadLimit, HostLimit
 from app.api.requests import RequestRecorder
 from app.api.service import Service, expected_wait
 from app.engine.batcher import Batcher, BatchRun
@@ -110,6 +110,7 @@ def create_app(settings: Settings, classifier: Classifier | None = None) -> Fast
     )
     app.add_middleware(AdmissionGate, max_bytes=settings.max_upload_bytes)
     app.add_middleware(HostLimit, hosts=settings.trusted_hosts)
+    app.add_middleware(HeadLimit)
     app.add_middleware(RequestRecorder, metrics=metrics, tracing=tracing)
     problems.install(app, metrics)
     for resource in (predict, explain, film, model, open_inference, health, observation, reference):

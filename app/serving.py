@@ -1,15 +1,18 @@
 """One process, one event loop, one listener; and how it stops without dropping what it accepted."""
 
+import asyncio
 import gc
 import logging
 import os
 import time
+from functools import partial
 from types import FrameType
+from typing import cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.api.service import Service
+from app.connections import Connection, Connections, most_connections
 from app.engine.classifier import Classifier
 from app.main import create_app
 from app.settings import Settings
@@ -18,30 +21,6 @@ log = logging.getLogger(__name__)
 
 DEVICE_LOST = 5
 """Exit code where the device has not answered for too long."""
-
-DROP_SECONDS = 10.0
-"""How long the rest of a request that has been answered is taken in and dropped."""
-
-
-class Connection(HttpToolsProtocol):
-    """A connection that is closed if it idles after an answer, also where that came before the whole request."""
-
-    _drop_until: float | None = None
-
-    def data_received(self, data: bytes) -> None:
-        """Take what has come; what belongs to a request that has been answered is dropped, for a while."""
-        super().data_received(data)
-        if self.cycle is None or not self.cycle.response_complete or self.transport.is_closing():
-            self._drop_until = None
-            return
-        now = self.loop.time()
-        self._drop_until = self._drop_until or now + DROP_SECONDS
-        if now > self._drop_until:
-            self.transport.close()
-            return
-        self.timeout_keep_alive_task = self.loop.call_later(
-            self.timeout_keep_alive, self.timeout_keep_alive_handler
-        )
 
 
 class DrainingServer(uvicorn.Server):
@@ -114,12 +93,23 @@ class DrainingServer(uvicorn.Server):
 
 def build_server(settings: Settings, classifier: Classifier | None = None) -> DrainingServer:
     """The application in its server, not started yet."""
+
+    def on_refusal(code: str) -> None:
+        if server.service is not None:
+            server.service.metrics.rejected.labels(code).inc()
+
+    connections = Connections(
+        most=most_connections(None if settings.max_connections == "auto" else settings.max_connections),
+        header_seconds=settings.header_timeout_s,
+        answer_seconds=settings.answer_timeout_s,
+        on_refusal=on_refusal,
+    )
     config = uvicorn.Config(
         create_app(settings, classifier),
         host=settings.host,
         port=settings.port,
         root_path=settings.root_path,
-        http=Connection,
+        http=cast("type[asyncio.Protocol]", partial(Connection, shared=connections)),
         log_config=None,
         access_log=False,
         server_header=False,
@@ -128,7 +118,8 @@ def build_server(settings: Settings, classifier: Classifier | None = None) -> Dr
         # A proxy's word on who the client is would only matter to logs, which do not tell.
         proxy_headers=False,
     )
-    return DrainingServer(config, drain_seconds=settings.drain_s)
+    server = DrainingServer(config, drain_seconds=settings.drain_s)
+    return server
 
 
 def serve(settings: Settings, classifier: Classifier) -> None:

@@ -6,6 +6,9 @@ ApiError
 ├── BodyTooLarge          more bytes than are allowed
 ├── TooManyFiles          more films in one request than are allowed
 ├── UploadTooSlow         the body did not arrive in time
+├── HeadersTooSlow        the headers did not arrive in time
+├── HeadersTooLarge       more headers, or more bytes of them, than are allowed
+├── TooManyConnections    all connections have a request under way
 ├── KeyRefused            no key, or not one of ours
 ├── HostRefused           sent to a host name that is not ours
 ├── Overloaded            as many requests are under way as are allowed, or the wait is too long
@@ -53,6 +56,18 @@ class TooManyFiles(ApiError):
 
 class UploadTooSlow(ApiError):
     """The body did not arrive in time."""
+
+
+class HeadersTooSlow(ApiError):
+    """The headers did not arrive in time."""
+
+
+class HeadersTooLarge(ApiError):
+    """More headers, or more bytes of them, than are allowed."""
+
+
+class TooManyConnections(ApiError):
+    """All connections have a request under way."""
 
 
 class KeyRefused(ApiError):
@@ -136,6 +151,7 @@ KINDS: dict[type[Exception], Kind] = {
         "Send the film as DICOM, or ask for another form of the answer.",
     ),
     UploadTooSlow: Kind("upload-too-slow", 408, "The upload took too long", "Send it again, faster."),
+    HeadersTooSlow: Kind("headers-too-slow", 408, "The headers took too long", "Send it again, faster."),
     NoHeatmap: Kind(
         "no-heatmap", 409, "This model has no heat map", "Use /predict, or serve a model with a heat map."
     ),
@@ -169,6 +185,12 @@ KINDS: dict[type[Exception], Kind] = {
     OwnResult: Kind("own-result", 422, "A result, not a film", "Send the film that this is the result of."),
     DicomMissing: Kind(
         "dicom-missing", 501, "No DICOM here", "Install the service's extra 'dicom', or ask for another form."
+    ),
+    HeadersTooLarge: Kind(
+        "headers-too-large", 431, "The headers are too large", "Send fewer or shorter headers."
+    ),
+    TooManyConnections: Kind(
+        "too-many-connections", 503, "Too many connections", "Try again after the seconds in Retry-After."
     ),
     Overloaded: Kind(
         "overloaded", 429, "Too many films at once", "Try again after the seconds in Retry-After."

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app import serving
+from app import connections
 from app.settings import Settings
 from tests.app.live import Gate, Live, gated, running, wait_until
 
@@ -175,7 +175,7 @@ def test_a_client_that_goes_on_sending_after_its_refusal_is_cut_off(
     gated_live: tuple[Live, Gate], film: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     live, gate = gated_live
-    monkeypatch.setattr(serving, "DROP_SECONDS", 0.3)
+    monkeypatch.setattr(connections, "DROP_SECONDS", 0.3)
     gate.close()
     with ThreadPoolExecutor(3) as pool:
         accepted = [pool.submit(live.predict, film) for _ in range(3)]
