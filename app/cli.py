@@ -21,6 +21,7 @@ from app.serving import serve as run_server
 from app.settings import InvalidSettings, Settings
 from app.telemetry import logs
 from app.telemetry.metrics import Metrics
+from app.telemetry.stream import log_stream
 from app.telemetry.tracing import TracingRefused
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def serve(context: typer.Context) -> None:
     if context.invoked_subcommand is not None:
         return
     chosen = _settings()
-    logs.configure(chosen.log_level, style=chosen.log_format)
+    logs.configure(chosen.log_level, log_stream(), style=chosen.log_format)
     for name in settings.unknown_variables():
         log.warning("%s is no setting; is it misspelt?", name)
     classifier = _classifier(chosen)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from anyio.lowlevel import checkpoint
 from fastapi import FastAPI
 
 from app import __version__
@@ -82,6 +83,7 @@ def create_app(settings: Settings, classifier: Classifier | None = None) -> Fast
         service = build_service(settings, classifier or open_classifier(settings), metrics)
         service.batcher.start()
         await asyncio.to_thread(prepare)  # while the batcher's own thread warms the model
+        await checkpoint()  # which loads AnyIO's backend: later there may be no file handle for that
         app.state.service = service
         watching = asyncio.create_task(service.watch_device())
         yield

@@ -15,6 +15,7 @@ ApiError
 ├── Draining              the service is shutting down
 ├── InferenceRefused      a request of the Open Inference Protocol that this model cannot take
 ├── UnknownModel          another model, or another version of it, than the one being served
+├── OutOfMemory           no memory to decode the film or to paint its heat map
 ├── NoHeatmap             this model has no heat map
 ├── DicomMissing          this installation writes no DICOM
 ├── UnknownProblem        no problem has this code
@@ -96,6 +97,10 @@ class InferenceRefused(ApiError):
 
 class UnknownModel(ApiError):
     """Another model, or another version of it, than the one being served."""
+
+
+class OutOfMemory(ApiError):
+    """No memory to decode the film or to paint its heat map."""
 
 
 class NoHeatmap(ApiError):
@@ -199,6 +204,7 @@ KINDS: dict[type[Exception], Kind] = {
         "queue-full", 429, "The queue is full", "Try again after the seconds in Retry-After."
     ),
     ClientGone: Kind("client-gone", 499, "The client went away", "Nothing: nobody reads this answer."),
+    OutOfMemory: Kind("out-of-memory", 503, "Out of memory", "Try again; the film was not judged."),
     engine.Warming: Kind("not-ready", 503, "Not ready yet", "Try again after the seconds in Retry-After."),
     Draining: Kind("draining", 503, "Shutting down", "Send it to another replica, or try again later."),
     engine.Stopped: Kind("stopped", 503, "Shutting down", "Send it to another replica, or try again later."),

@@ -319,7 +319,13 @@ UPLOAD_PROBLEMS = (
 )
 """What can be wrong with any upload before a film is looked at."""
 
-DECODING_PROBLEMS = ("unreadable-image", "too-many-pixels", "unsupported-image", "unsuitable-film")
+DECODING_PROBLEMS = (
+    "unreadable-image",
+    "too-many-pixels",
+    "unsupported-image",
+    "unsuitable-film",
+    "out-of-memory",
+)
 """What can be wrong with one film's file."""
 
 FILM_PROBLEMS = (*DECODING_PROBLEMS, "queue-full", "device-failed", "out-of-device-memory")
