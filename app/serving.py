@@ -33,6 +33,7 @@ class DrainingServer(uvicorn.Server):
         super().__init__(config)
         self._drain_seconds = drain_seconds
         self._deadline: float | None = None
+        self._was_idle = False
 
     @property
     def service(self) -> Service | None:
@@ -62,7 +63,9 @@ class DrainingServer(uvicorn.Server):
             self._deadline = time.monotonic() + self._drain_seconds
         if self._deadline is not None and not self.should_exit:
             remaining = self._deadline - time.monotonic()
-            drained = self.service is None or self.service.admission.taken == 0
+            idle = self.service is None or self.service.admission.taken == 0
+            # Twice in a row: in between, what had come before the signal has been read from its sockets.
+            drained, self._was_idle = idle and self._was_idle, idle
             if drained or remaining <= 0:
                 # uvicorn lets answers that are being sent finish; whole seconds, and 0 would mean no time at all.
                 self.config.timeout_graceful_shutdown = max(1, int(remaining))
