@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,15 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError(what)
         time.sleep(0.005)
+
+
+def answer_on(client: socket.socket, request: bytes = b"") -> tuple[int, bytes]:
+    """Status and body of one answer on a connection, after sending `request` or the rest of it."""
+    client.sendall(request)
+    answer = HTTPResponse(client)
+    answer.begin()
+    with answer:
+        return answer.status, answer.read()
 
 
 @dataclass

@@ -17,7 +17,7 @@ from app import connections
 from app.connections import KEPT_HANDLES, MOST_CONNECTIONS, most_connections
 from app.settings import Settings
 from tests import radiographs
-from tests.app.live import PATIENCE_SECONDS, Live, gated, running, wait_until
+from tests.app.live import PATIENCE_SECONDS, Live, answer_on, gated, running, wait_until
 
 ASK = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
 SLOW = 0.3
@@ -30,8 +30,7 @@ def connect(live: Live) -> socket.socket:
 
 def ask(client: socket.socket, request: bytes = ASK) -> int:
     """The status of the answer to one request on `client`."""
-    client.sendall(request)
-    return int(client.recv(65536).split()[1])
+    return answer_on(client, request)[0]
 
 
 def rest(client: socket.socket) -> bytes:
