@@ -49,7 +49,9 @@ _DICOM = "application/dicom"
 _PIECE = 1 << 16
 _FILM_IS_TO_BLAME = frozenset({400, 406, 413, 415, 422})
 _BUSY = frozenset({429, 503})
-_FAILED_ON_FILM = frozenset({"device-failed", "out-of-device-memory", "internal", "upload-too-slow"})
+_FAILED_ON_FILM = frozenset(
+    {"device-failed", "out-of-device-memory", "out-of-memory", "internal", "upload-too-slow"}
+)
 _NOT_REACHED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
