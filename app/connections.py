@@ -229,7 +229,9 @@ class Connection(HttpToolsProtocol):
     def _headers_too_slow(self) -> None:
         if self.transport.is_closing():
             return
-        if self._in_message:
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False  # a request before it is still to be answered
+        elif self._in_message:
             self._refuse(HeadersTooSlow("The request's headers did not arrive in time."))
         else:  # who said nothing is told nothing
             self.transport.close()

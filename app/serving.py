@@ -33,6 +33,7 @@ class DrainingServer(uvicorn.Server):
         super().__init__(config)
         self._drain_seconds = drain_seconds
         self._deadline: float | None = None
+        self._told = False
         self._was_idle = False
 
     @property
@@ -43,10 +44,11 @@ class DrainingServer(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain, or end at once if told so twice."""
-        if self._deadline is not None:
+        if self._told:
             self.should_exit = self.force_exit = True
             return
-        self._deadline = time.monotonic() + self._drain_seconds
+        self._told = True
+        self._deadline = self._deadline or time.monotonic() + self._drain_seconds
         if self.service is None:
             self.should_exit = True
         else:

@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 
 from app import connections
-from app.connections import KEPT_HANDLES, MOST_CONNECTIONS, most_connections
+from app.connections import KEPT_HANDLES, MOST_CONNECTIONS, Connection, most_connections
 from app.settings import Settings
 from tests import radiographs
 from tests.app.live import PATIENCE_SECONDS, Live, answer_on, gated, running, wait_until
+from tests.faults.requests import predict
 
 ASK = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
-SLOW = 0.3
+SLOW = 1.0
 
 
 def connect(live: Live) -> socket.socket:
@@ -72,8 +73,11 @@ def test_who_connects_and_says_nothing_is_cut_off_without_a_word(hasty: Live) ->
         assert rest(client) == b""
 
 
-@pytest.mark.parametrize("before", [b"", ASK], ids=["at first", "after an answer"])
-@pytest.mark.parametrize("said", [b"G", ASK[:-2], b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Le"])
+@pytest.mark.parametrize(
+    ("before", "said"),
+    [(b"", b"G"), (b"", ASK[:-2]), (ASK, b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Le")],
+    ids=["a letter", "all but the end", "after an answer"],
+)
 def test_headers_that_do_not_come_to_an_end_are_a_408(hasty: Live, before: bytes, said: bytes) -> None:
     refused = rejected(hasty, "headers-too-slow")
     with connect(hasty) as client:
@@ -99,6 +103,26 @@ def test_headers_that_trickle_are_a_408_though_no_pause_is_long(hasty: Live) -> 
             if said:
                 break
         assert refusal(said + rest(client)) == (408, "headers-too-slow")
+
+
+def test_headers_that_dawdle_behind_a_request_do_not_cost_it_its_answer(
+    tiny_folder: Path, film: bytes
+) -> None:
+    classifier, gate = gated(tiny_folder)
+    settings = Settings(model_dir=tiny_folder, header_timeout_s=SLOW)
+    with running(settings, classifier) as live, connect(live) as client:
+        runs = len(gate.batches)
+        gate.close()
+        try:
+            client.sendall(predict(film) + ASK[:-2])
+            wait_until(lambda: len(gate.batches) > runs, "the film is on the device")
+            (connection,) = live.server.server_state.connections
+            assert isinstance(connection, Connection)
+            wait_until(lambda: not connection.cycle.keep_alive, "the dawdling is noted")
+        finally:
+            gate.open()
+        assert answer_on(client)[0] == 200
+        assert rest(client) == b""
 
 
 def test_headers_in_pieces_are_answered(live: Live) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 
 from app.serving import DEVICE_LOST
-from tests.app.live import PATIENCE_SECONDS, Process, process, wait_until
+from tests.app.live import PATIENCE_SECONDS, Process, answer_on, process, wait_until
 from tests.faults.requests import connect, metric, post
 
 FAULTY = "tests.faults.faulty_device"
@@ -60,7 +60,7 @@ def test_while_it_ends_for_its_device_it_says_that_it_is_not_alive(
     tiny_folder: Path, tmp_path: Path, film: bytes
 ) -> None:
     with (
-        process(tiny_folder, tmp_path / "log", module=FAULTY, DEVICE_TIMEOUT_S="0.5") as service,
+        process(tiny_folder, tmp_path / "log", module=FAULTY, DEVICE_TIMEOUT_S="0.5", DRAIN_S="3") as service,
         connect(service) as client,
         ThreadPoolExecutor(3) as pool,
     ):
@@ -74,6 +74,9 @@ def test_while_it_ends_for_its_device_it_says_that_it_is_not_alive(
             assert told(service.client.get(path)) == (503, "device-lost")
         assert service.client.get("/v2/health/live").status_code == 503
         assert told(post(service, film)) == (503, "device-lost")
+        service.terminate()  # as an orchestrator does that has seen it
+        assert answer_on(client)[0] == 503, "what is left is told all the same"
+        assert service.process.wait(PATIENCE_SECONDS) == DEVICE_LOST
 
 
 def test_a_device_that_stays_lost_ends_the_service_too(
