@@ -262,11 +262,8 @@ class Connection(HttpToolsProtocol):
         if answering or self._shared.lingering >= MOST_LINGERING:
             self.transport.abort()
             return
-        token = logs.request_id.set(uuid.uuid4().hex)
-        try:
+        with logs.of_request(uuid.uuid4().hex):
             self.transport.write(self._answer(error))
-        finally:
-            logs.request_id.reset(token)
         with contextlib.suppress(OSError, RuntimeError):
             self.transport.write_eof()
         self._shared.lingering += 1
@@ -280,7 +277,7 @@ class Connection(HttpToolsProtocol):
             "Content-Type": MEDIA_TYPE,
             "Content-Length": str(len(body)),
             "Connection": "close",
-            "X-Request-ID": logs.request_id.get() or "",
+            "X-Request-ID": logs.request_id(),
             **({} if seconds is None else {"Retry-After": str(seconds)}),
             **SAFE_HEADERS,
         }

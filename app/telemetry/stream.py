@@ -39,6 +39,10 @@ class UnblockedStream(io.TextIOBase):
         """True."""
         return True
 
+    def isatty(self) -> bool:
+        """Whether people watch."""
+        return os.isatty(self._handle)
+
     def fileno(self) -> int:
         """The handle."""
         return self._handle
