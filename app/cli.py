@@ -23,6 +23,7 @@ from app.serving import serve as run_server
 from app.settings import InvalidSettings, Settings
 from app.telemetry import logs
 from app.telemetry.metrics import Metrics
+from app.telemetry.stream import log_stream
 from app.telemetry.tracing import TracingRefused
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def serve(context: typer.Context) -> None:
     if context.invoked_subcommand is not None:
         return
     chosen = _settings()
-    logs.configure(chosen.log_level, style=chosen.log_format)
+    logs.configure(chosen.log_level, style=chosen.log_format, stream=log_stream())
     for name in settings.unknown_variables():
         log.warning("%s is no setting; is it misspelt?", name)
     classifier = _classifier(chosen)
@@ -206,7 +207,7 @@ def dicom(
 def orthanc() -> None:
     """Have each new chest film of an Orthanc judged, and store its results there; see docs/orthanc.md."""
     chosen = _settings()
-    logs.configure(chosen.log_level, style=chosen.log_format)
+    logs.configure(chosen.log_level, style=chosen.log_format, stream=log_stream())
     try:
         from app.reporting.orthanc import BridgeRefused, run_bridge
     except ModuleNotFoundError as error:

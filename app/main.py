@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from anyio.lowlevel import checkpoint
 from fastapi import FastAPI
 
 from app import __version__
@@ -23,7 +24,7 @@ from app.api import (
 from app.api.admission import Admission, AdmissionGate
 from app.api.decoding import DecodingPool
 from app.api.head import HeadAsGet
-from app.api.limits import AddressLimit, BodyLimit, HostLimit
+from app.api.limits import AddressLimit, BodyLimit, HeadLimit, HostLimit
 from app.api.rates import Rates
 from app.api.requests import RequestRecorder
 from app.api.service import Service, expected_wait
@@ -88,8 +89,11 @@ def create_app(settings: Settings, classifier: Classifier | None = None) -> Fast
         service = build_service(settings, classifier or open_classifier(settings), metrics, keys)
         service.batcher.start()
         await asyncio.to_thread(prepare)  # while the batcher's own thread warms the model
+        await checkpoint()  # which loads AnyIO's backend: later there may be no file handle for that
         app.state.service = service
+        watching = asyncio.create_task(service.watch_device())
         yield
+        watching.cancel()
         service.draining = True
         await asyncio.to_thread(service.batcher.stop, LAST_BATCH_SECONDS)
         service.decoders.stop()
@@ -117,6 +121,7 @@ def create_app(settings: Settings, classifier: Classifier | None = None) -> Fast
     app.add_middleware(HostLimit, hosts=settings.trusted_hosts)
     app.add_middleware(HeadAsGet)
     cross_origin.install(app, settings.cors_origins, metrics)
+    app.add_middleware(HeadLimit)
     app.add_middleware(RequestRecorder, metrics=metrics, tracing=tracing)
     problems.install(app, metrics)
     for resource in (predict, explain, film, model, open_inference, health, observation, reference):

@@ -1,44 +1,26 @@
 """One process, one event loop, one listener; and how it stops without dropping what it accepted."""
 
+import asyncio
 import gc
 import logging
+import os
 import time
+from functools import partial
 from types import FrameType
+from typing import cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.api.service import Service
+from app.connections import Connection, Connections, most_connections
 from app.engine.classifier import Classifier
 from app.main import create_app
 from app.settings import Settings
 
 log = logging.getLogger(__name__)
 
-
-DROP_SECONDS = 10.0
-"""How long the rest of a request that has been answered is taken in and dropped."""
-
-
-class Connection(HttpToolsProtocol):
-    """A connection that is closed if it idles after an answer, also where that came before the whole request."""
-
-    _drop_until: float | None = None
-
-    def data_received(self, data: bytes) -> None:
-        """Take what has come; what belongs to a request that has been answered is dropped, for a while."""
-        super().data_received(data)
-        if self.cycle is None or not self.cycle.response_complete or self.transport.is_closing():
-            self._drop_until = None
-            return
-        now = self.loop.time()
-        self._drop_until = self._drop_until or now + DROP_SECONDS
-        if now > self._drop_until:
-            self.transport.close()
-            return
-        self.timeout_keep_alive_task = self.loop.call_later(
-            self.timeout_keep_alive, self.timeout_keep_alive_handler
-        )
+DEVICE_LOST = 5
+"""Exit code where the device has not answered for too long."""
 
 
 class DrainingServer(uvicorn.Server):
@@ -51,6 +33,8 @@ class DrainingServer(uvicorn.Server):
         super().__init__(config)
         self._drain_seconds = drain_seconds
         self._deadline: float | None = None
+        self._told = False
+        self._was_idle = False
 
     @property
     def service(self) -> Service | None:
@@ -60,20 +44,30 @@ class DrainingServer(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain, or end at once if told so twice."""
-        if self._deadline is not None:
+        if self._told:
             self.should_exit = self.force_exit = True
             return
-        self._deadline = time.monotonic() + self._drain_seconds
+        self._told = True
+        self._deadline = self._deadline or time.monotonic() + self._drain_seconds
         if self.service is None:
             self.should_exit = True
         else:
             self.service.draining = True
 
+    @property
+    def device_lost(self) -> bool:
+        """Whether the process is to be started anew, since the device does not answer any more."""
+        return self.service is not None and self.service.device_lost
+
     async def on_tick(self, counter: int) -> bool:
         """Whether to leave the main loop: uvicorn's own reasons, or drained."""
+        if self.device_lost and self._deadline is None:
+            self._deadline = time.monotonic() + self._drain_seconds
         if self._deadline is not None and not self.should_exit:
             remaining = self._deadline - time.monotonic()
-            drained = self.service is None or self.service.admission.taken == 0
+            idle = self.service is None or self.service.admission.taken == 0
+            # Twice in a row: in between, what had come before the signal has been read from its sockets.
+            drained, self._was_idle = idle and self._was_idle, idle
             if drained or remaining <= 0:
                 # uvicorn lets answers that are being sent finish; whole seconds, and 0 would mean no time at all.
                 self.config.timeout_graceful_shutdown = max(1, int(remaining))
@@ -104,12 +98,23 @@ class DrainingServer(uvicorn.Server):
 
 def build_server(settings: Settings, classifier: Classifier | None = None) -> DrainingServer:
     """The application in its server, not started yet."""
+
+    def on_refusal(code: str) -> None:
+        if server.service is not None:
+            server.service.metrics.rejected.labels(code).inc()
+
+    connections = Connections(
+        most=most_connections(None if settings.max_connections == "auto" else settings.max_connections),
+        header_seconds=settings.header_timeout_s,
+        answer_seconds=settings.answer_timeout_s,
+        on_refusal=on_refusal,
+    )
     config = uvicorn.Config(
         create_app(settings, classifier),
         host=settings.host,
         port=settings.port,
         root_path=settings.root_path,
-        http=Connection,
+        http=cast("type[asyncio.Protocol]", partial(Connection, shared=connections)),
         log_config=None,
         access_log=False,
         server_header=False,
@@ -118,10 +123,16 @@ def build_server(settings: Settings, classifier: Classifier | None = None) -> Dr
         # A proxy's word on who the client is would only matter to logs, which do not tell.
         proxy_headers=False,
     )
-    return DrainingServer(config, drain_seconds=settings.drain_s)
+    server = DrainingServer(config, drain_seconds=settings.drain_s)
+    return server
 
 
 def serve(settings: Settings, classifier: Classifier) -> None:
-    """Serve until a signal ends it."""
+    """Serve until a signal ends it, or the device is lost."""
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    build_server(settings, classifier).run()
+    server = build_server(settings, classifier)
+    server.run()
+    if server.device_lost:
+        logging.shutdown()
+        # A thread that waits for the device for ever would keep the interpreter from ending in the usual way.
+        os._exit(DEVICE_LOST)

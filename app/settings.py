@@ -135,6 +135,21 @@ class Settings(BaseSettings):
     upload_timeout_s: float = Field(
         30, gt=0, le=3600, description="Longest time an upload may take, in seconds."
     )
+    header_timeout_s: float = Field(
+        10, gt=0, le=3600, description="Longest time that a request's headers may take, in seconds."
+    )
+    answer_timeout_s: float = Field(
+        60, gt=0, le=3600, description="Longest time that a client may take to read an answer, in seconds."
+    )
+    max_connections: Annotated[int, Field(ge=1, le=1_000_000)] | Literal["auto"] = Field(
+        "auto", description="Most connections at once; auto is 4096, or fewer where there are fewer handles."
+    )
+    device_timeout_s: float = Field(
+        120,
+        gt=0,
+        le=3600,
+        description="Longest that one run of the model, or the loss of the device, may last, in seconds.",
+    )
     drain_s: float = Field(
         20, ge=0, le=3600, description="Longest time to finish what was accepted after SIGTERM, in seconds."
     )

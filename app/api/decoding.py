@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
+from app.api.errors import OutOfMemory
 from app.engine.cores import step_back
 
 Result = TypeVar("Result")
@@ -46,6 +47,9 @@ class DecodingPool:
         Args:
             work: what to do.
             owner: whose film it is; by default a request's only one.
+
+        Raises:
+            OutOfMemory: there was no memory for it.
         """
         piece = _Piece(work if owner is None else owner)
 
@@ -57,6 +61,8 @@ class DecodingPool:
         future = self._threads.submit(timed)
         try:
             result, seconds = await asyncio.wrap_future(future)
+        except MemoryError as error:
+            raise OutOfMemory("There was no memory for the film.") from error
         finally:
             if future.done():
                 del self._pieces[piece]

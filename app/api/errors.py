@@ -7,6 +7,9 @@ ApiError
 ├── TooManyFiles          more films in one request than are allowed
 ├── AddressTooLong        a path and query longer than any that the service knows
 ├── UploadTooSlow         the body did not arrive in time
+├── HeadersTooSlow        the headers did not arrive in time
+├── HeadersTooLarge       more headers, or more bytes of them, than are allowed
+├── TooManyConnections    all connections have a request under way
 ├── KeyRefused            no key, or not one of ours
 ├── HostRefused           sent to a host name that is not ours
 ├── RateExceeded          the caller has sent as many films as it may for now
@@ -14,6 +17,7 @@ ApiError
 ├── Draining              the service is shutting down
 ├── InferenceRefused      a request of the Open Inference Protocol that this model cannot take
 ├── UnknownModel          another model, or another version of it, than the one being served
+├── OutOfMemory           no memory to decode the film or to paint its heat map
 ├── NoHeatmap             this model has no heat map
 ├── DicomMissing          this installation writes no DICOM
 ├── UnknownProblem        no problem has this code
@@ -57,6 +61,18 @@ class UploadTooSlow(ApiError):
     """The body did not arrive in time."""
 
 
+class HeadersTooSlow(ApiError):
+    """The headers did not arrive in time."""
+
+
+class HeadersTooLarge(ApiError):
+    """More headers, or more bytes of them, than are allowed."""
+
+
+class TooManyConnections(ApiError):
+    """All connections have a request under way."""
+
+
 class KeyRefused(ApiError):
     """No key, or not one of ours."""
 
@@ -95,6 +111,10 @@ class InferenceRefused(ApiError):
 
 class UnknownModel(ApiError):
     """Another model, or another version of it, than the one being served."""
+
+
+class OutOfMemory(ApiError):
+    """No memory to decode the film or to paint its heat map."""
 
 
 class NoHeatmap(ApiError):
@@ -150,6 +170,7 @@ KINDS: dict[type[Exception], Kind] = {
         "Send the film as DICOM, or ask for another form of the answer.",
     ),
     UploadTooSlow: Kind("upload-too-slow", 408, "The upload took too long", "Send it again, faster."),
+    HeadersTooSlow: Kind("headers-too-slow", 408, "The headers took too long", "Send it again, faster."),
     NoHeatmap: Kind(
         "no-heatmap", 409, "This model has no heat map", "Use /predict, or serve a model with a heat map."
     ),
@@ -190,6 +211,12 @@ KINDS: dict[type[Exception], Kind] = {
     RateExceeded: Kind(
         "rate-exceeded", 429, "Too many films from you", "Try again after the seconds in Retry-After."
     ),
+    HeadersTooLarge: Kind(
+        "headers-too-large", 431, "The headers are too large", "Send fewer or shorter headers."
+    ),
+    TooManyConnections: Kind(
+        "too-many-connections", 503, "Too many connections", "Try again after the seconds in Retry-After."
+    ),
     Overloaded: Kind(
         "overloaded", 429, "Too many films at once", "Try again after the seconds in Retry-After."
     ),
@@ -197,6 +224,7 @@ KINDS: dict[type[Exception], Kind] = {
         "queue-full", 429, "The queue is full", "Try again after the seconds in Retry-After."
     ),
     ClientGone: Kind("client-gone", 499, "The client went away", "Nothing: nobody reads this answer."),
+    OutOfMemory: Kind("out-of-memory", 503, "Out of memory", "Try again; the film was not judged."),
     engine.Warming: Kind("not-ready", 503, "Not ready yet", "Try again after the seconds in Retry-After."),
     Draining: Kind("draining", 503, "Shutting down", "Send it to another replica, or try again later."),
     engine.Stopped: Kind("stopped", 503, "Shutting down", "Send it to another replica, or try again later."),
@@ -205,6 +233,9 @@ KINDS: dict[type[Exception], Kind] = {
     ),
     engine.OutOfDeviceMemory: Kind(
         "out-of-device-memory", 503, "The device is out of memory", "Try again; the film was not judged."
+    ),
+    engine.DeviceLost: Kind(
+        "device-lost", 503, "The device is lost", "Nothing: the service ends, to be started anew."
     ),
     engine.DeviceMissing: Kind("device-missing", 503, "The device is missing", "See the service's log."),
     engine.ModelFileError: Kind("model-refused", 503, "The model is refused", "See the service's log."),

@@ -337,12 +337,19 @@ UPLOAD_PROBLEMS = (
     "field-missing",
     "overloaded",
     "not-ready",
+    "device-lost",
     "draining",
     "stopped",
 )
 """What can be wrong with any upload before a film is looked at."""
 
-DECODING_PROBLEMS = ("unreadable-image", "too-many-pixels", "unsupported-image", "unsuitable-film")
+DECODING_PROBLEMS = (
+    "unreadable-image",
+    "too-many-pixels",
+    "unsupported-image",
+    "unsuitable-film",
+    "out-of-memory",
+)
 """What can be wrong with one film's file."""
 
 FILM_PROBLEMS = (*DECODING_PROBLEMS, "queue-full", "device-failed", "out-of-device-memory")
@@ -364,6 +371,7 @@ INFERENCE_PROBLEMS = (
     "overloaded",
     "queue-full",
     "not-ready",
+    "device-lost",
     "draining",
     "stopped",
     "device-failed",

@@ -6,11 +6,39 @@ from collections.abc import Collection
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.errors import AddressTooLong, BodyTooLarge, HostRefused, UploadTooSlow
+from app.api.errors import AddressTooLong, BodyTooLarge, HeadersTooLarge, HostRefused, UploadTooSlow
 
 MAX_ADDRESS_BYTES = 2048
+"""Longest path and query together."""
+
+MAX_HEADERS = 100
+"""Most headers that a request may have."""
+
+MAX_HEAD_BYTES = 32 * 1024
+"""Most bytes that they and its address may have together."""
 
 _LINGER_SECONDS = 10.0
+
+
+class HeadLimit:
+    """Counts a request's headers and their bytes. What never ends is cut off by `app.connections`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request if it has few headers.
+
+        Raises:
+            HeadersTooLarge: it has not.
+        """
+        if scope["type"] == "http":
+            headers = scope["headers"]
+            size = len(scope.get("raw_path") or b"") + len(scope.get("query_string") or b"")
+            size += sum(len(name) + len(value) + 4 for name, value in headers)
+            if len(headers) > MAX_HEADERS or size > MAX_HEAD_BYTES:
+                raise HeadersTooLarge("The request's headers are more, or larger, than is taken here.")
+        await self._app(scope, receive, send)
 
 
 class BodyLimit:

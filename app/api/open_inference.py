@@ -91,10 +91,11 @@ async def server() -> ServerMetadata:
 @router.get(
     "/health/live",
     summary="Is the process alive?",
-    responses={200: json_example({"live": True}), **inference_errors("host-refused")},
+    responses={200: json_example({"live": True}), **inference_errors("host-refused", "device-lost")},
 )
-async def live() -> ServerLive:
-    """200 as long as the process answers at all."""
+async def live(service: ServiceOf) -> ServerLive:
+    """200 as long as the process answers at all, and its device does."""
+    service.require_alive()
     return ServerLive(live=True)
 
 
@@ -103,7 +104,7 @@ async def live() -> ServerLive:
     summary="Does it take films?",
     responses={
         200: json_example({"ready": True}),
-        **inference_errors("host-refused", "not-ready", "draining"),
+        **inference_errors("host-refused", "not-ready", "draining", "device-lost"),
     },
 )
 async def ready(service: ServiceOf) -> ServerReady:
@@ -118,7 +119,9 @@ async def ready(service: ServiceOf) -> ServerReady:
     summary="Does the model take films?",
     responses={
         200: json_example({"name": "pneumonia", "ready": True}),
-        **inference_errors("host-refused", "unknown-model", "invalid-request", "not-ready", "draining"),
+        **inference_errors(
+            "host-refused", "unknown-model", "invalid-request", "not-ready", "draining", "device-lost"
+        ),
     },
 )
 async def model_ready(service: ServiceOf) -> ModelReady:

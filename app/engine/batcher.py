@@ -5,9 +5,13 @@ for company, pads the batch to one of a few sizes that were all run before readi
 is slow), and runs the session once. A GPU has one lane. A CPU has one a core, since runs side by side on a core
 each get more out of it than one run spread over all (docs/performance.md); a film that is alone gets all cores.
 How long each size takes is kept, so that the wait of a film that comes now can be told.
+
+A film on which the device fails alone is followed by a black one. If that fails too, the device is lost, and no
+fault of the film: nothing is taken any more until every size has been run again, which is tried every few seconds.
 """
 
 import asyncio
+import itertools
 import logging
 import math
 import threading
@@ -25,7 +29,8 @@ from app.engine.turns import Turns
 
 Pixels = npt.NDArray[np.uint8]
 
-_WARM_AGAIN_SECONDS = 5.0
+_WARM_AGAIN_SECONDS = (0.5, 1.0, 2.0, 5.0)
+"""Pauses between attempts to warm the model; the last one goes on."""
 _SMOOTHING = 0.2
 _STEPS_BACK = 5
 
@@ -112,6 +117,8 @@ class Batcher:
         self._changed = threading.Condition()
         self._stopping = False
         self._warm = threading.Event()
+        self._lost: object | None = None
+        self._under_way: set[object] = set()
         self._size_seconds: dict[int, float] = {}
         self._alone_seconds = 0.0
         self.film_seconds = 0.0
@@ -120,8 +127,13 @@ class Batcher:
 
     @property
     def ready(self) -> bool:
-        """True once every batch size has been run."""
+        """True once every batch size has been run, and until the device is lost."""
         return self._warm.is_set() and not self._stopping
+
+    @property
+    def owed(self) -> frozenset[object]:
+        """A token of each run that is under way, and of the loss of the device while it lasts."""
+        return frozenset(self._under_way) | ({self._lost} if self._lost is not None else set())
 
     @property
     def depth(self) -> int:
@@ -139,7 +151,7 @@ class Batcher:
         return min(self._sizes[-1] * len(self._lanes), self._max_queue)
 
     def start(self) -> None:
-        """Start the dispatcher threads, the first of which first warms every batch size."""
+        """Start the dispatcher threads, the first of which warms every batch size first, and after each loss."""
         for lane in self._lanes:
             lane.thread.start()
 
@@ -157,8 +169,24 @@ class Batcher:
                 lane.thread.join(None if until is None else max(0.0, until - time.perf_counter()))
         with self._changed:
             left = [film for lane in self._lanes for film in lane.running]
-            left += [self._queue.take() for _ in range(len(self._queue))]
+            left += self._take_all()
         _deliver([(waiting, Stopped("The service stopped before it came to this film.")) for waiting in left])
+
+    def require_warm(self) -> None:
+        """Go on only if every batch size has been run.
+
+        Raises:
+            Warming: so it is not, yet or any more.
+        """
+        if not self._warm.is_set():
+            pause = _WARM_AGAIN_SECONDS[-1] if self._lost is not None else 0.0
+            raise Warming("The model is being warmed.", retry_after(pause))
+
+    def give_up(self) -> None:
+        """Tell every film that is here that the device failed, though it may have one in hand for ever."""
+        with self._changed:
+            left = [film for lane in self._lanes for film in lane.running] + self._take_all()
+        _deliver([(waiting, DeviceFailed("The device did not answer.")) for waiting in left])
 
     async def submit(self, pixels: Pixels, *, owner: Hashable | None = None) -> Answer:
         """Wait for the outputs of one film. Cancelling this frees the film's place.
@@ -169,7 +197,7 @@ class Batcher:
 
         Raises:
             QueueFull: as many films wait as are allowed.
-            Warming: not every batch size has been run yet.
+            Warming: not every batch size has been run yet, or the device is lost.
             DeviceFailed: the device failed on this film.
             Stopped: the engine has been shut down.
         """
@@ -179,8 +207,7 @@ class Batcher:
         with self._changed:
             if self._stopping:
                 raise Stopped("The service is shutting down.")
-            if not self._warm.is_set():
-                raise Warming("The model is still being warmed.")
+            self.require_warm()
             if len(self._queue) >= self._max_queue:
                 raise QueueFull(retry_after(self.expected_wait()))
             self._queue.add(owner, waiting)
@@ -227,12 +254,19 @@ class Batcher:
 
     def _dispatch(self, lane: _Lane) -> None:
         step_back(_STEPS_BACK)
-        if lane is self._lanes[0]:
-            while not self._stopping and not self._warm_up():
-                with self._changed:
-                    self._changed.wait_for(lambda: self._stopping, _WARM_AGAIN_SECONDS)
         while self._gather(lane):
-            self._answer(lane)
+            if lane.running:
+                self._answer(lane)
+            else:
+                self._warm_until_done()
+
+    def _warm_until_done(self) -> None:
+        for attempt in itertools.count():
+            if self._stopping or self._warm_up():
+                return
+            pause = _WARM_AGAIN_SECONDS[min(attempt, len(_WARM_AGAIN_SECONDS) - 1)]
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopping, pause)
 
     def _warm_up(self) -> bool:
         side = self._classifier.input_size
@@ -240,8 +274,8 @@ class Batcher:
         for films in self._sizes:
             if self._stopping:
                 return False
-            black = np.zeros((films, side, side), np.uint8)
             try:
+                black = np.zeros((films, side, side), np.uint8)
                 self._run(black, alone=False)  # the first run of a shape is slow
                 self._classify(list(black), alone=False)  # and this one is timed
                 if films == 1 and len(self._lanes) > 1:
@@ -253,24 +287,39 @@ class Batcher:
                 break
             except DeviceFailed as error:
                 return self._not_warm(error)
+            except Exception as error:  # the thread must outlive it: it is what tries again
+                log.exception("a batch of %d black films failed", films)
+                return self._not_warm(DeviceFailed(f"The batch failed with {type(error).__name__}."))
         self.film_seconds = min(seconds / size for size, seconds in self._size_seconds.items()) / len(
             self._lanes
         )
-        self._warm.set()
+        with self._changed:
+            self._lost = None
+            self._warm.set()
         log.info("warm after %.2f s: batches of %s", time.perf_counter() - started, self._sizes)
         return True
 
     def _not_warm(self, error: DeviceFailed) -> bool:
-        log.error("the model cannot be warmed, trying again in %.0f s: %s", _WARM_AGAIN_SECONDS, error)
+        self._lost = self._lost or object()
+        log.error("the model cannot be warmed, trying again: %s", error)
         return False
 
+    def _cold(self, lane: _Lane) -> bool:
+        """Whether it is for this lane to warm the model."""
+        return lane is self._lanes[0] and not self._warm.is_set() and not self._stopping
+
+    def _take_all(self) -> list[_Waiting]:
+        return [self._queue.take() for _ in range(len(self._queue))]
+
     def _gather(self, lane: _Lane) -> bool:
-        """Take the lane's next batch off the queue; False once stopped and drained."""
+        """Take the lane's next batch off the queue, none where it is to warm; False once stopped and drained."""
         with self._changed:
             lane.running = []
             lane.free_at = 0.0
             while True:
-                self._changed.wait_for(lambda: self._queue or self._stopping)
+                self._changed.wait_for(lambda: self._queue or self._stopping or self._cold(lane))
+                if self._cold(lane):
+                    return True
                 if not self._queue:
                     return False
                 if self._wait_seconds:
@@ -337,7 +386,31 @@ class Batcher:
             sound = outputs.sound()
             return [outputs.of_film(row) if sound[row] else not_a_probability() for row in range(len(films))]
         log.error("a batch of %d failed: %s", len(films), failure)
-        return [failure] if len(films) == 1 else self._in_halves(films)
+        if len(films) > 1:
+            return self._in_halves(films)
+        if not self._takes_a_black_film():
+            self._lose()
+        return [failure]
+
+    def _takes_a_black_film(self) -> bool:
+        """Whether the device still runs at all, now that it has failed on one film."""
+        side = self._classifier.input_size
+        black = np.zeros((1, side, side), np.uint8)
+        try:
+            self._run(black, alone=False)
+        except DeviceFailed:
+            return False
+        return True
+
+    def _lose(self) -> None:
+        """Take no more films until the first lane has warmed the model again; those that wait are told."""
+        with self._changed:
+            self._warm.clear()
+            self._lost = self._lost or object()
+            left = self._take_all()
+            self._changed.notify_all()
+        log.error("the device is lost: it fails on a black film too; %d films that wait are told", len(left))
+        _deliver([(waiting, DeviceFailed("The device was lost.")) for waiting in left])
 
     def _in_halves(self, films: Sequence[Pixels]) -> list[Outputs | DeviceFailed]:
         half = len(films) // 2
@@ -360,9 +433,14 @@ class Batcher:
         return outputs
 
     def _run(self, pixels: Pixels, *, alone: bool) -> Outputs:
-        if alone or len(self._lanes) == 1:
-            return self._classifier.run(pixels)
-        return self._classifier.run_beside(pixels)
+        run = object()
+        self._under_way.add(run)
+        try:
+            if alone or len(self._lanes) == 1:
+                return self._classifier.run(pixels)
+            return self._classifier.run_beside(pixels)
+        finally:
+            self._under_way.discard(run)
 
     def _shrink(self, size: int) -> bool:
         """Use only batches smaller than `size` from now on; False where there are none."""

@@ -27,6 +27,9 @@ Precision = Literal["auto", "int8", "float16"]
 FLOAT_FILE = "model.onnx"
 INT8_FILE = "model.int8.onnx"
 
+MOST_BYTES = 2**31
+"""No protocol buffer is larger, so no ONNX file is."""
+
 _INPUT = "pixels"
 _OUTPUT_RANKS = {"probability": 1, "classes": 2, "heatmap": 3, "novelty": 1}
 
@@ -54,7 +57,8 @@ def choose_file(folder: Path, precision: Precision, provider: ProviderName) -> P
     wants_int8 = precision == "int8" or (precision == "auto" and provider == "cpu" and int8.is_file())
     chosen = int8 if wants_int8 else float16
     if not chosen.is_file():
-        raise ModelFileError(f"The model file {chosen} does not exist.")
+        missing = "is not a file" if chosen.exists() else "does not exist"
+        raise ModelFileError(f"The model file {chosen} {missing}.")
     return chosen
 
 
@@ -62,12 +66,16 @@ def read_file(path: Path, expected_sha256: str | None = None) -> ModelFile:
     """Read and hash the file at `path`.
 
     Raises:
-        ModelFileError: it cannot be read, or its SHA-256 is not `expected_sha256`.
+        ModelFileError: it cannot be read, is too large, or its SHA-256 is not `expected_sha256`.
     """
     try:
+        if path.stat().st_size > MOST_BYTES:
+            raise ModelFileError(f"The model file {path} is larger than an ONNX file can be.")
         content = path.read_bytes()
     except OSError as error:
         raise ModelFileError(f"The model file {path} cannot be read: {error.strerror}.") from error
+    except MemoryError as error:
+        raise ModelFileError(f"There is no memory for the model file {path}.") from error
     sha256 = hashlib.sha256(content).hexdigest()
     if expected_sha256 is not None and sha256 != expected_sha256.lower():
         raise ModelFileError(

@@ -54,7 +54,8 @@ def read_upright(data: bytes, *, max_pixels: int = MAX_PIXELS, shrink_to: int = 
 
 
 def prepare() -> bool:
-    """Load the decoder of DICOM now, so that no film waits for that; False where it is not installed."""
+    """Load all decoders now, so that no film waits for that; False where that of DICOM is not installed."""
+    Image.preinit()
     try:
         _dicom_decoder()
     except UnsupportedImage:

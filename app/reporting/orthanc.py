@@ -49,7 +49,9 @@ _DICOM = "application/dicom"
 _PIECE = 1 << 16
 _FILM_IS_TO_BLAME = frozenset({400, 406, 413, 415, 422})
 _BUSY = frozenset({429, 503})
-_FAILED_ON_FILM = frozenset({"device-failed", "out-of-device-memory", "internal", "upload-too-slow"})
+_FAILED_ON_FILM = frozenset(
+    {"device-failed", "out-of-device-memory", "out-of-memory", "internal", "upload-too-slow"}
+)
 _NOT_REACHED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -240,9 +242,12 @@ class Bridge:
             try:
                 wait = poll_seconds if self.step(stopping) else 0.0
                 failures = 0
-            except Away as error:
+            except (
+                Away,
+                sqlite3.OperationalError,
+            ) as error:  # the latter where the disk of its notes is full
                 wait = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2**failures)
-                if error.retry_after is not None:
+                if isinstance(error, Away) and error.retry_after is not None:
                     wait = min(LONGEST_WAIT_SECONDS, error.retry_after)
                 failures = min(failures + 1, 10)
                 # Whoever comes back may be another one, with another list of changes.

@@ -8,9 +8,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,15 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError(what)
         time.sleep(0.005)
+
+
+def answer_on(client: socket.socket, request: bytes = b"") -> tuple[int, bytes]:
+    """Status and body of one answer on a connection, after sending `request` or the rest of it."""
+    client.sendall(request)
+    answer = HTTPResponse(client)
+    answer.begin()
+    with answer:
+        return answer.status, answer.read()
 
 
 @dataclass
@@ -117,26 +127,53 @@ def gated(folder: Path, **options: Any) -> tuple[Classifier, Gate]:
 class Process:
     """The service in a process of its own, as a user starts it."""
 
-    def __init__(self, folder: Path, log: Path, *, module: str = "app", **settings: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        log: Path,
+        *,
+        module: str = "app",
+        prefix: Sequence[str] = (),
+        stderr: int | None = None,
+        **settings: str,
+    ) -> None:
+        """Start it, and wait until it is ready.
+
+        Args:
+            folder: the model's.
+            log: where its log goes.
+            module: what is run.
+            prefix: a command that runs it.
+            stderr: where its log goes instead; the setting PORT tells then where it listens.
+            settings: the service's, without the prefix of their names.
+        """
         self.log = log
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith("PNEUMOSCOPE")
         }
         environment |= {"PNEUMOSCOPE_MODEL_DIR": str(folder), "PNEUMOSCOPE_PORT": "0"}
         environment |= {f"PNEUMOSCOPE_{name}": value for name, value in settings.items()}
+        command = [*prefix, sys.executable, "-W", "error", "-m", module]
         with log.open("wb") as stream:
-            self.process = subprocess.Popen(
-                [sys.executable, "-W", "error", "-m", module], cwd=ROOT, env=environment, stderr=stream
-            )
+            self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=stderr or stream)
         try:
-            wait_until(lambda: self._url() is not None, "the service listens")
+            if stderr is None:
+                wait_until(lambda: self._url() is not None, "the service listens")
+            self.url = f"http://127.0.0.1:{settings['PORT']}" if stderr else self._url() or ""
+            self.client = httpx.Client(base_url=self.url, timeout=PATIENCE_SECONDS)
+            wait_until(self._ready, "the service is ready")
         except TimeoutError:
             self.process.kill()
             self.process.wait(PATIENCE_SECONDS)
             raise
-        self.url = self._url() or ""
-        self.client = httpx.Client(base_url=self.url, timeout=PATIENCE_SECONDS)
-        wait_until(lambda: self.client.get("/health/ready").status_code == 200, "the service is ready")
+
+    def _ready(self) -> bool:
+        if self.process.poll() is not None:
+            raise RuntimeError(self.log.read_text())
+        try:
+            return self.client.get("/health/ready").status_code == 200
+        except httpx.ConnectError:
+            return False
 
     def _url(self) -> str | None:
         if self.process.poll() is not None:
@@ -165,9 +202,9 @@ class Process:
 
 
 @contextmanager
-def process(folder: Path, log: Path, *, module: str = "app", **settings: str) -> Iterator[Process]:
-    """The service in a process of its own, ready, killed at the end if it still runs."""
-    started = Process(folder, log, module=module, **settings)
+def process(folder: Path, log: Path, **options: Any) -> Iterator[Process]:
+    """The service in a process of its own, ready, killed at the end if it still runs. Options as `Process` has."""
+    started = Process(folder, log, **options)
     try:
         yield started
     finally:

@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app import serving
+from app import connections
 from app.settings import Settings
-from tests.app.live import Gate, Live, gated, running, wait_until
+from tests.app.live import Gate, Live, answer_on, gated, running, wait_until
 
 
 @contextmanager
@@ -128,12 +128,8 @@ def test_a_refused_client_keeps_its_connection_and_is_told_of_in_the_metrics(
     with full(gated_live, film):
         with connection(live) as client:
             for _ in range(2):
-                client.sendall(head(length=300_000) + bytes(300_000))
-                answer = client.recv(65536)
-                assert answer.startswith(b"HTTP/1.1 429 ")
-                assert b"connection: close" not in answer.lower()
-            client.sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+                assert answer_on(client, head(length=300_000) + bytes(300_000))[0] == 429
+            assert answer_on(client, b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")[0] == 200
         assert 'pneumoscope_request_seconds_count{route="/predict",status="429"} 2.0' in (
             live.client.get("/metrics").text
         )
@@ -175,7 +171,7 @@ def test_a_client_that_goes_on_sending_after_its_refusal_is_cut_off(
     gated_live: tuple[Live, Gate], film: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     live, gate = gated_live
-    monkeypatch.setattr(serving, "DROP_SECONDS", 0.3)
+    monkeypatch.setattr(connections, "DROP_SECONDS", 0.3)
     gate.close()
     with ThreadPoolExecutor(3) as pool:
         accepted = [pool.submit(live.predict, film) for _ in range(3)]

@@ -10,7 +10,7 @@ from app.api.errors import ALL_KINDS, EXPECTED, KINDS, kind_of
 from app.engine.errors import DeviceFailed, QueueFull
 from app.settings import Settings
 from tests import radiographs, tiny_model
-from tests.app.live import Gate, Live, running
+from tests.app.live import Gate, Live, running, wait_until
 
 ROOT = Path(__file__).parents[3]
 
@@ -118,6 +118,7 @@ def test_a_failed_device_is_a_503_and_the_next_film_is_answered(
     assert "bus" not in answer.text
     assert int(answer.headers["retry-after"]) >= 1
     gate.broken = False
+    wait_until(lambda: live.service.ready, "the device is found to work again")
     assert live.predict(film).status_code == 200
 
 

@@ -176,6 +176,7 @@ def test_the_thread_outlives_a_device_failure(tiny_folder: Path) -> None:
         with pytest.raises(DeviceFailed):
             await batcher.submit(film())
         gate.broken = False
+        await until(lambda: batcher.ready)
         assert level(await batcher.submit(film())) == 140
 
     with started(classifier) as batcher:
@@ -199,6 +200,7 @@ def test_a_film_that_the_device_chokes_on_fails_alone(tiny_folder: Path, place: 
         await until(lambda: batcher.depth == 5)
         gate.open()
         outcomes = await asyncio.gather(first, *waiting, return_exceptions=True)
+        assert batcher.ready, "one bad film is no fault of the device"
         told = [level(outcome) if isinstance(outcome, Answer) else outcome for outcome in outcomes[1:]]
         assert isinstance(told.pop(place), DeviceFailed)
         assert told == [level for level in levels if level != POISON]
@@ -209,6 +211,83 @@ def test_a_film_that_the_device_chokes_on_fails_alone(tiny_folder: Path, place: 
         gate.batches.clear()
         asyncio.run(scenario(batcher))
     assert set(gate.batches) <= {1, 2, 4, 8}, "what runs again is padded to a warm size too"
+
+
+def test_a_lost_device_takes_no_films_until_it_runs_every_size_again(tiny_folder: Path) -> None:
+    classifier, gate = gated(tiny_folder)
+
+    async def scenario(batcher: Batcher) -> None:
+        first = await held(gate, batcher)
+        waiting = [asyncio.create_task(batcher.submit(film())) for _ in range(6)]
+        await until(lambda: batcher.depth == 6)
+        gate.broken = True
+        gate.open()
+        outcomes = await asyncio.gather(first, *waiting, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {DeviceFailed}, "each film is told"
+        assert not batcher.ready
+        with pytest.raises(Warming) as refused:
+            await batcher.submit(film())
+        assert refused.value.retry_after >= 5, "as long as the pause between attempts"
+        assert len(batcher.owed) >= 1
+        gate.batches.clear()
+        gate.broken = False
+        await until(lambda: batcher.ready)
+        assert gate.batches[-6:] == [1, 1, 2, 2, 4, 4]
+        assert batcher.owed == frozenset()
+        assert level(await batcher.submit(film(9))) == 9
+
+    with started(classifier) as batcher:
+        asyncio.run(scenario(batcher))
+
+
+def test_a_device_that_is_lost_while_another_lane_waits_is_warmed_by_the_first(tiny_folder: Path) -> None:
+    classifier, alone, beside = two_lanes(tiny_folder)
+
+    async def scenario(batcher: Batcher) -> None:
+        for _ in range(4):  # whichever lane takes it
+            alone.broken = beside.broken = True
+            with pytest.raises(DeviceFailed):
+                await batcher.submit(film())
+            assert not batcher.ready
+            alone.broken = beside.broken = False
+            await until(lambda: batcher.ready)
+            assert level(await batcher.submit(film(5))) == 5
+
+    with started(classifier) as batcher:
+        asyncio.run(scenario(batcher))
+
+
+def test_a_model_that_cannot_be_warmed_for_an_unknown_reason_is_tried_again(tiny_folder: Path) -> None:
+    classifier, _ = gated(tiny_folder)
+    small = classifier.manifest
+    # A square beyond all memory: the black films themselves cannot be made.
+    classifier.manifest = small.model_copy(update={"input_size": 2**30})
+    batcher = Batcher(classifier, max_batch=1, max_queue=8, wait_seconds=0)
+    batcher.start()
+    try:
+        wait_until(lambda: len(batcher.owed) == 1, "the loss is noted")
+        classifier.manifest = small
+        wait_until(lambda: batcher.ready, "the batcher is warm")
+    finally:
+        batcher.stop(timeout=10)
+
+
+def test_films_of_a_device_that_hangs_can_be_told(tiny_folder: Path) -> None:
+    classifier, gate = gated(tiny_folder)
+
+    async def scenario(batcher: Batcher) -> None:
+        first = await held(gate, batcher)
+        assert len(batcher.owed) == 1
+        waiting = asyncio.create_task(batcher.submit(film()))
+        await until(lambda: batcher.depth == 1)
+        batcher.give_up()
+        outcomes = await asyncio.gather(first, waiting, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [DeviceFailed, DeviceFailed]
+        gate.open()
+        assert level(await batcher.submit(film(8))) == 8, "and late answers disturb nobody"
+
+    with started(classifier) as batcher:
+        asyncio.run(scenario(batcher))
 
 
 def test_a_film_without_a_probability_fails_alone(model_folder: Path) -> None:
@@ -277,6 +356,7 @@ def test_without_memory_for_one_film_it_fails_and_the_next_may_pass(tiny_folder:
         with pytest.raises(OutOfDeviceMemory):
             await batcher.submit(film())
         memory.room = 1
+        await until(lambda: batcher.ready)
         assert level(await batcher.submit(film())) == 140
 
     with started(classifier) as batcher:
