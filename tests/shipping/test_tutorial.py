@@ -13,7 +13,7 @@ from tests.required_tools import find_tool
 from tests.shipping.repository import ROOT
 
 PAGE = (ROOT / "docs" / "tutorial.md").read_text()
-BY_HAND = ("git clone", "make serve")
+BY_HAND = "make serve"
 
 
 def shown_answer() -> dict[str, Any]:
