@@ -14,7 +14,7 @@ from app.engine.errors import EngineError
 from app.engine.model_file import ModelFile, choose_file, read_file
 from app.engine.providers import ProviderName
 from app.settings import InvalidSettings, Settings
-from bulk import findings, listing, pool, progress, refusals
+from bulk import cluster, findings, listing, progress, refusals
 from bulk.errors import ArchiveRefused, BulkError, OutputRefused, WorkerRefused
 from bulk.output import REFUSED, Output, Run, Terms
 from bulk.places import Folder, Place, open_place
@@ -88,24 +88,26 @@ def score(
         films, target = open_place(archive), Output(open_place(output))
         with ExitStack() as stack:
             if address is not None:
-                stack.enter_context(pool.cluster(address, gpus=True))
+                stack.enter_context(cluster.connected(address, gpus=True))
             classifier = _classifier(chosen, on_cluster=address is not None)
-            device = pool.device_of_cluster(chosen.device) if address else classifier.provider.name
+            device = cluster.device_of_cluster(chosen.device) if address else classifier.provider.name
             terms = _terms(chosen, films, classifier, with_uids=with_uids)
-            run = _run(target, films, terms, fresh=fresh, update=update)
+            model = _model(chosen, device, classifier.sha256)
+            run = _run(target, films, terms, model, fresh=fresh, update=update)
             if retry:
                 target.forget(refusals.NOT_OPENED)
             tally = progress.Tally(target.pending_films(run))
             if tally.total:
                 if address is None:
-                    stack.enter_context(pool.cluster(None, gpus=device == "cuda"))
-                model = _model(chosen, device, classifier.sha256)
-                count = workers or pool.workers_of_cluster(device)
-                job = _job(chosen, films, target.place, device, with_uids=with_uids)
+                    stack.enter_context(cluster.connected(None, gpus=device == "cuda"))
+                count = workers or cluster.workers_of_cluster(device)
+                job = _job(chosen, films, target.place, device, terms)
+                from bulk import pool  # noqa: PLC0415 - Ray, which is slow to import, waits until there is work
+
                 # Ray's own handler would leave without a word.
                 signal.signal(signal.SIGTERM, _terminate)
                 with progress.shown(tally) as shown:
-                    for done in pool.judge(job, model, target, run, count):
+                    for done in pool.judge(job, target, run, count):
                         shown.add(done)
         refused = target.refused()
     except KeyboardInterrupt as error:
@@ -142,7 +144,7 @@ def _classifier(chosen: Settings, *, on_cluster: bool) -> Classifier:
             expected_sha256=chosen.model_sha256,
             threads=1,
         )
-    path = choose_file(chosen.model_dir, chosen.precision, pool.device_of_cluster(chosen.device))
+    path = choose_file(chosen.model_dir, chosen.precision, cluster.device_of_cluster(chosen.device))
     read_file(path, chosen.model_sha256)
     return Classifier.open_file(path, threshold=chosen.threshold, threads=1)
 
@@ -164,7 +166,7 @@ def _terms(chosen: Settings, films: Place, classifier: Classifier, *, with_uids:
     )
 
 
-def _run(target: Output, films: Place, terms: Terms, *, fresh: bool, update: bool) -> Run:
+def _run(target: Output, films: Place, terms: Terms, model: ModelFile, *, fresh: bool, update: bool) -> Run:
     """The run to go on with, or a new one once its films are listed."""
     if fresh:
         target.clear()
@@ -179,11 +181,11 @@ def _run(target: Output, films: Place, terms: Terms, *, fresh: bool, update: boo
         run = Run(begun=begun, terms=terms, listings=(*earlier, found))
         if not run.films:
             raise ArchiveRefused(f"There is no film in {films.shown}.")
-        target.keep(run)
+        target.keep(run, model.content)
     return run
 
 
-def _job(chosen: Settings, films: Place, output: Place, device: ProviderName, *, with_uids: bool) -> Job:
+def _job(chosen: Settings, films: Place, output: Place, device: ProviderName, terms: Terms) -> Job:
     on_gpu = device == "cuda"
     threads = chosen.decode_workers
     if threads == "auto":
@@ -192,8 +194,9 @@ def _job(chosen: Settings, films: Place, output: Place, device: ProviderName, *,
     return Job(
         archive=films.url,
         output=output.url,
-        rules=Rules(chosen.max_upload_bytes, chosen.max_pixels, with_uids),
+        rules=Rules(terms.max_bytes, terms.max_pixels, terms.with_uids),
         pace=Pace((GPU_BATCH if on_gpu else 1) if batch == "auto" else batch, threads, decode_ahead=on_gpu),
+        model_sha256=terms.model_sha256,
         threshold=chosen.threshold,
         device=device,
         cuda_memory_mb=chosen.cuda_memory_mb,

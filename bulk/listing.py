@@ -2,7 +2,7 @@
 
 `listing/part-NNNNNN.parquet` holds up to 64 shards, each a row group of up to 1,000 films. The last part of a
 listing is cut into as many, so that its shards are small: a small archive keeps all workers busy, and a large one
-ends with small pieces. A shard is named by its part and its row group. Nothing here ever changes once it is in use:
+ends with small pieces. A shard is named by its part and its row group. Nothing here changes once it is in use:
 films that appear later are listed in further parts.
 """
 

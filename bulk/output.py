@@ -1,6 +1,7 @@
 """OUTPUT: what a run was begun with, the list of films, and the shards that are done.
 
     run.json                          what rows depend on, and the listings; there once the first listing is whole
+    model.onnx                        what judges, so that every worker of a cluster has the same
     listing/part-NNNNNN.parquet       the films, see `bulk.listing`
     findings/NNNNNN-NN.parquet        a row for each film of a shard; there once the shard is done
     refused/NNNNNN-NN.parquet         those rows of it that have no finding, if there are any; written before
@@ -25,10 +26,10 @@ from bulk.errors import OutputRefused
 from bulk.listing import Listing, Shard
 from bulk.places import Place
 
-RUN = "run.json"
+RUN, MODEL = "run.json", "model.onnx"
 FINDINGS, REFUSED = "findings", "refused"
 _SUFFIX = ".parquet"
-_MOST_BYTES = 2**20
+_MOST_BYTES, _MOST_MODEL_BYTES = 2**20, 2**32
 _FOLDERS = (listing.FOLDER, FINDINGS, REFUSED)
 
 
@@ -113,13 +114,18 @@ class Output:
                 "--fresh, which deletes what is there."
             )
 
-    def keep(self, run: Run) -> None:
-        """Write down the run, from when on its listings hold."""
+    def keep(self, run: Run, model: bytes) -> None:
+        """Write down the run, from when on its listings hold, with the model file that judges."""
+        self.place.put(MODEL, model)
         self.place.put(RUN, json.dumps(run.model_dump(mode="json"), indent=1).encode() + b"\n")
+
+    def model(self) -> bytes:
+        """The model file that judges."""
+        return self.place.read(MODEL, _MOST_MODEL_BYTES)
 
     def clear(self) -> None:
         """Delete what runs wrote here, and nothing else; what was begun last goes first."""
-        for name in (RUN, FINDINGS, REFUSED, listing.FOLDER):
+        for name in (RUN, FINDINGS, REFUSED, listing.FOLDER, MODEL):
             self.place.remove(name)
 
     def pending(self, run: Run) -> list[Shard]:

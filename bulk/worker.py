@@ -1,21 +1,23 @@
 """What runs in each process of the pool: shards in, files of findings out, and a line about each."""
 
+import hashlib
 import time
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from app import imaging
 from app.engine.classifier import Classifier
-from app.engine.errors import DeviceFailed, EngineError
+from app.engine.errors import DeviceFailed, EngineError, ModelFileError
 from app.engine.model_file import ModelFile
 from app.engine.providers import ProviderName, choose_provider, open_session
 from bulk import findings, listing
 from bulk.findings import JUDGED, Row
 from bulk.listing import Shard
-from bulk.output import Output
+from bulk.output import MODEL, Output
 from bulk.places import open_place
 from bulk.scoring import Pace, Rules, Scorer
 
@@ -28,6 +30,7 @@ class Job:
     output: str
     rules: Rules
     pace: Pace
+    model_sha256: str
     threshold: float | None
     device: ProviderName
     cuda_memory_mb: int | None
@@ -50,27 +53,19 @@ class Done(NamedTuple):
 class Worker:
     """One classifier on a core or a GPU. Faults are told, not raised: Ray would log what exceptions quote."""
 
-    def __init__(self, job: Job, model: Any) -> None:
-        """Open the model.
-
-        Args:
-            job: what to do.
-            model: a reference to the `ModelFile` in Ray's object store.
-        """
-        import ray  # noqa: PLC0415 - the worker is used without it, in tests and in benchmarks
-
-        self._open(job, ray.get(model))
-
-    def _open(self, job: Job, model: ModelFile) -> None:
-        self.refused = ""
+    def __init__(self, job: Job) -> None:
+        self._refused = ""
         self._output = Output(open_place(job.output))
         imaging.prepare()
         try:
-            classifier = open_classifier(job, model)
+            classifier = open_classifier(job, self._output)
             size = classifier.input_size
             classifier.run(np.zeros((job.pace.batch, size, size), np.uint8))
         except EngineError as error:
-            self.refused = str(error)
+            self._refused = str(error)
+            return
+        except OSError as error:
+            self._refused = f"the model cannot be read from {self._output.place.shown}: {error.strerror}."
             return
         self._scorer = Scorer(open_place(job.archive), classifier, job.rules, job.pace)
 
@@ -85,8 +80,8 @@ class Worker:
 
     def judge(self, shard: Shard) -> Done:
         """Judge a shard and write its findings; nothing if they are there."""
-        if self.refused:
-            return _failed(shard, self.refused, "device")
+        if self._refused:
+            return _failed(shard, self._refused, "device")
         started = time.perf_counter()
         try:
             if self._output.is_done(shard):
@@ -102,12 +97,17 @@ class Worker:
         return summary(shard, rows, time.perf_counter() - started)
 
 
-def open_classifier(job: Job, model: ModelFile) -> Classifier:
-    """The model on the device that the job names, with one thread of its own on the CPU.
+def open_classifier(job: Job, output: Output) -> Classifier:
+    """OUTPUT's model on the device that the job names, with one thread of its own on the CPU.
 
     Raises:
         EngineError: the device is missing, or the model is refused.
+        OSError: OUTPUT cannot be read.
     """
+    content = output.model()
+    model = ModelFile(Path(MODEL), content, hashlib.sha256(content).hexdigest())
+    if model.sha256 != job.model_sha256:
+        raise ModelFileError(f"The model in {output.place.shown} is not the one that the run was begun with.")
     provider = choose_provider(job.device, memory_mb=job.cuda_memory_mb)
     session = open_session(model.content, provider, threads=1)
     return Classifier(session, model, provider, threshold=job.threshold)
