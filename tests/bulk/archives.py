@@ -3,6 +3,9 @@
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,9 @@ from tests import dicom_films, radiographs
 
 PYTHON = sys.executable
 ROOT = Path(__file__).parents[2]
+PATIENCE_SECONDS = 300.0
+"""Ray starts a dozen processes: ten seconds on two idle cores, many times that on busy ones."""
+LIGHT = str(Path(__file__).parent / "light")
 FILM = radiographs.jpeg(radiographs.draw(seed=1, opacity=True) // 2 + 110)
 DARK = radiographs.png(np.random.default_rng(0).integers(40, 80, (64, 64)).astype(np.uint8))
 LATERAL = dicom_films.film(
@@ -50,10 +56,12 @@ def fill(folder: Path, films: int, content: bytes) -> Path:
     return write(folder, {f"ward-{number % 3}/{number:05}.jpg": content for number in range(films)})
 
 
-def start(*arguments: object, **settings: str) -> "subprocess.Popen[str]":
-    """`python -m bulk` with these arguments and settings, under way."""
+@contextmanager
+def under_way(*arguments: object, **settings: str) -> Iterator["subprocess.Popen[str]"]:
+    """`python -m bulk` with these arguments and settings; killed at the end if it still runs."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PNEUMOSCOPE")}
-    return subprocess.Popen(
+    kept["PYTHONPATH"] = LIGHT
+    process = subprocess.Popen(
         [PYTHON, "-m", "bulk", *map(str, arguments)],
         cwd=ROOT,
         env=kept | {f"PNEUMOSCOPE_{name}": value for name, value in settings.items()},
@@ -61,13 +69,27 @@ def start(*arguments: object, **settings: str) -> "subprocess.Popen[str]":
         stderr=subprocess.PIPE,
         text=True,
     )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def first_shard_done(process: "subprocess.Popen[str]", output: Path) -> None:
+    """Wait until the workers have started and a shard is done."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not done(output):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise TimeoutError("no shard was done")
+        time.sleep(0.005)
 
 
 def run(*arguments: object, **settings: str) -> "subprocess.CompletedProcess[str]":
     """The same, ended."""
-    process = start(*arguments, **settings)
-    printed, said = process.communicate(timeout=300)
-    return subprocess.CompletedProcess(process.args, process.returncode, printed, said)
+    with under_way(*arguments, **settings) as process:
+        printed, said = process.communicate(timeout=PATIENCE_SECONDS)
+        return subprocess.CompletedProcess(process.args, process.returncode, printed, said)
 
 
 def rows(output: Path, folder: str = "findings") -> list[dict[str, Any]]:

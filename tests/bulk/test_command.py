@@ -23,11 +23,10 @@ def test_killed_under_way_it_goes_on_to_each_film_once_and_then_has_nothing_to_d
     archives.write(archive, GOOD | {name: content for name, (content, _) in BAD.items()})
     films = sorted(path.relative_to(archive).as_posix() for path in archive.rglob("*") if path.is_file())
 
-    process = archives.start(archive, output, **settings)
-    wait_until(lambda: archives.done(output) > 0 or process.poll() is not None, "a shard is done")
-    children = psutil.Process(process.pid).children(recursive=True)
-    process.kill()
-    process.communicate(timeout=60)
+    with archives.under_way(archive, output, **settings) as process:
+        archives.first_shard_done(process, output)
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
     wait_until(lambda: not any(map(_runs, children)), "no process of it is left")
     kept = archives.rows(output)
     assert 0 < len(kept) < len(films), "else it was not killed under way"
@@ -52,11 +51,11 @@ def test_killed_under_way_it_goes_on_to_each_film_once_and_then_has_nothing_to_d
 
 def test_interrupted_it_says_how_to_go_on_and_leaves_no_process(tiny_folder: Path, tmp_path: Path) -> None:
     archive, output = archives.fill(tmp_path / "in", 2000, SLOW), tmp_path / "out"
-    process = archives.start(archive, output, MODEL_DIR=str(tiny_folder), DEVICE="cpu")
-    wait_until(lambda: archives.done(output) > 0 or process.poll() is not None, "a shard is done")
-    children = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
+    with archives.under_way(archive, output, MODEL_DIR=str(tiny_folder), DEVICE="cpu") as process:
+        archives.first_shard_done(process, output)
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=archives.PATIENCE_SECONDS)
     assert process.returncode == 128 + signal.SIGTERM, said
     assert "the same command goes on" in said
     assert "Traceback" not in said
