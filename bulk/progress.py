@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -30,7 +30,7 @@ class Tally:
     review: int = 0
     refused: int = 0
     began: float | None = None
-    ended: float = field(default_factory=time.monotonic)
+    ended: float = 0.0
 
     def add(self, done: Done) -> None:
         """Count a shard."""

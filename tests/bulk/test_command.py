@@ -25,9 +25,10 @@ def test_killed_under_way_it_goes_on_to_each_film_once_and_then_has_nothing_to_d
 
     with archives.under_way(archive, output, **settings) as process:
         archives.first_shard_done(process, output)
-        children = psutil.Process(process.pid).children(recursive=True)
+        workers = [child for child in _children(process) if "MapWorker" in child.name()]
         process.kill()
-    wait_until(lambda: not any(map(_runs, children)), "no process of it is left")
+    assert workers
+    wait_until(lambda: not any(map(_runs, workers)), "nobody writes any more")
     kept = archives.rows(output)
     assert 0 < len(kept) < len(films), "else it was not killed under way"
 
@@ -53,7 +54,7 @@ def test_interrupted_it_says_how_to_go_on_and_leaves_no_process(tiny_folder: Pat
     archive, output = archives.fill(tmp_path / "in", 2000, SLOW), tmp_path / "out"
     with archives.under_way(archive, output, MODEL_DIR=str(tiny_folder), DEVICE="cpu") as process:
         archives.first_shard_done(process, output)
-        children = psutil.Process(process.pid).children(recursive=True)
+        children = _children(process)
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=archives.PATIENCE_SECONDS)
     assert process.returncode == 128 + signal.SIGTERM, said
@@ -134,6 +135,10 @@ def test_without_ray_nothing_of_it_is_imported_until_there_is_work() -> None:
         timeout=60,
     )
     assert ended.stdout.strip() == "False"
+
+
+def _children(process: "subprocess.Popen[str]") -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
 
 
 def _runs(process: psutil.Process) -> bool:

@@ -97,8 +97,7 @@ def test_a_folder_is_looked_through_in_one_order_without_what_is_hidden_or_leads
 def test_a_name_that_is_not_utf_8_comes_back_as_it_is(tmp_path: Path) -> None:
     archive, output = tmp_path / "in", Folder(tmp_path / "out")
     archive.mkdir()
-    with open(os.fsencode(archive) + b"/J\xfcrgen.jpg", "wb") as file:
-        file.write(b"x")
+    (archive / os.fsdecode(b"J\xfcrgen.jpg")).write_bytes(b"x")
     listing.write(Folder(archive), output)
     (film,) = listing.read(output, Shard(0, 0))
     assert Folder(archive).read(film.name, 10) == b"x"
