@@ -32,7 +32,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def test_a_node_that_is_killed_under_way_costs_no_film_and_doubles_none(
     cluster: Any, tiny_folder: Path, tmp_path: Path
 ) -> None:
-    archive, output = archives.fill(tmp_path / "in", 600, SLOW), tmp_path / "out"
+    archive, output = archives.fill(tmp_path / "in", 400, SLOW), tmp_path / "out"
     settings = {"MODEL_DIR": str(tiny_folder), "DEVICE": "cpu"}
     with archives.under_way(archive, output, "--address", cluster.address, **settings) as process:
         archives.first_shard_done(process, output)
@@ -40,8 +40,8 @@ def test_a_node_that_is_killed_under_way_costs_no_film_and_doubles_none(
         cluster.remove_node(cluster.nodes[1], allow_graceful=False)
         printed, said = process.communicate(timeout=archives.PATIENCE_SECONDS)
     assert process.returncode == 0, said
-    assert before < 600 // 16, "else the node was killed too late"
+    assert before < 400 // 16, "else the node was killed too late"
     found = archives.rows(output)
-    assert len(found) == 600
-    assert len({row["path"] for row in found}) == 600
-    assert "This run: 600 films" in printed
+    assert len(found) == 400
+    assert len({row["path"] for row in found}) == 400
+    assert "This run: 400 films" in printed
