@@ -21,8 +21,8 @@ def connected(address: str | None, *, gpus: bool) -> Iterator[None]:
     """Ray, until the block ends.
 
     Args:
-        address: a cluster's, or "auto"; None starts one on this machine, which asks for a token that this process
-            alone has, listens on the loopback address and leaves nothing behind.
+        address: a cluster's, or "auto"; None starts one on this machine, which asks whoever calls it for a token
+            that this process alone has, and leaves nothing behind. Ray listens on all of a machine's addresses.
         gpus: whether that one may use the machine's GPUs.
 
     Raises:
@@ -45,7 +45,6 @@ def connected(address: str | None, *, gpus: bool) -> Iterator[None]:
                 object_store_memory=OBJECT_STORE_BYTES,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                _node_ip_address="127.0.0.1",
                 _temp_dir=folder,
             )
         else:

@@ -60,7 +60,8 @@ def fill(folder: Path, films: int, content: bytes) -> Path:
 def under_way(*arguments: object, **settings: str) -> Iterator["subprocess.Popen[str]"]:
     """`python -m bulk` with these arguments and settings; killed at the end if it still runs."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PNEUMOSCOPE")}
-    kept["PYTHONPATH"] = LIGHT
+    # Ray's workers step back before everything else on the machine, and tests would wait for that.
+    kept |= {"PYTHONPATH": LIGHT, "RAY_worker_niceness": "0"}
     process = subprocess.Popen(
         [PYTHON, "-m", "bulk", *map(str, arguments)],
         cwd=ROOT,

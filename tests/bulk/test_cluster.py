@@ -18,6 +18,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.syspath_prepend(archives.LIGHT)
     monkeypatch.setenv("PYTHONPATH", archives.LIGHT)
+    monkeypatch.setenv("RAY_worker_niceness", "0")
     from ray.cluster_utils import Cluster
 
     node = {"object_store_memory": 200 * 2**20, "include_dashboard": False}
