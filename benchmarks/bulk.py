@@ -229,7 +229,11 @@ def _run(setup: Setup, films: Sequence[bytes], count: int) -> _Seen:
     shutil.rmtree(folder, ignore_errors=True)
     archive, output = _archive(folder / "archive", films, count), folder / "findings"
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PNEUMOSCOPE")}
-    settings = {"PNEUMOSCOPE_MODEL_DIR": str(setup.model.parent), "PNEUMOSCOPE_DEVICE": setup.device}
+    settings = {
+        "PNEUMOSCOPE_MODEL_DIR": str(setup.model.parent),
+        "PNEUMOSCOPE_DEVICE": setup.device,
+        "RAY_worker_niceness": "0",  # as the bare loop has it
+    }
     proportional = 0
     behind = time.time() - time.monotonic()
     began = time.monotonic()
