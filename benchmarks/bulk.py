@@ -36,7 +36,8 @@ LONGER = 4
 """A run over an archive lasts so many times as long as one load of the service."""
 EDGE = 0.1
 """Of a run's time, at its beginning and at its end: there not all workers are at work."""
-PROPORTIONAL_SECONDS = 2.0
+LOOK_SECONDS = 1.0
+"""Seldom: to look at a dozen processes takes time from them."""
 LEAST_SAMPLES = 40
 """Of memory, below which no growth can be told."""
 A_FOLDER = 1000
@@ -184,7 +185,7 @@ def _steady(setup: Setup, films: Sequence[bytes], turn: int, cores: int, seconds
 
 def _memory(setup: Setup, count: int) -> Memory:
     own = replace(setup, model=tiny.write(setup.folder / "tiny"), input_size=tiny.SIZE, device="cpu")
-    seen = _run(own, [draw(WIDTH, HEIGHT, seed=seed) for seed in range(FILMS)], count)
+    seen = _run(own, [draw(WIDTH, HEIGHT, seed=seed) for seed in range(FILMS)], count, weighed=True)
     seconds = seen.last - seen.first
     resident = [
         (each.at - seen.first, each.resident_bytes)
@@ -219,8 +220,8 @@ class _Seen:
         return float(self.times.max())
 
 
-def _run(setup: Setup, films: Sequence[bytes], count: int) -> _Seen:
-    """The command over `count` films, links to those that there are.
+def _run(setup: Setup, films: Sequence[bytes], count: int, *, weighed: bool = False) -> _Seen:
+    """The command over `count` films, links to those that there are; `weighed`: with its proportional memory.
 
     Raises:
         Failed: it did not judge all of them.
@@ -244,10 +245,11 @@ def _run(setup: Setup, films: Sequence[bytes], count: int) -> _Seen:
             stdout=log,
             stderr=log,
         )
-        with watching(process.pid) as watch:
+        with watching(process.pid, LOOK_SECONDS) as watch:
             while process.poll() is None:
-                proportional = max(proportional, proportional_bytes(psutil.Process(process.pid)))
-                time.sleep(PROPORTIONAL_SECONDS)
+                if weighed:
+                    proportional = max(proportional, proportional_bytes(psutil.Process(process.pid)))
+                time.sleep(LOOK_SECONDS)
     if process.returncode != 0:
         raise Failed(f"python -m bulk ended with {process.returncode}; see {folder / 'log'}.")
     rows = ds.dataset(output / "findings").to_table(columns=["scored_at"])["scored_at"]
