@@ -33,7 +33,7 @@ from benchmarks.campaign import (
 )
 from benchmarks.cores import all_cores
 from benchmarks.environments import InstallFailed, python_of
-from benchmarks.page import NoBlock
+from benchmarks.page import NoBlock, provenance
 from benchmarks.publish import publish
 from benchmarks.server import DidNotStart, Setup
 from benchmarks.targets import BARE, TARGETS
@@ -82,7 +82,7 @@ def _begin(
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of everything but scaling and soak.")] = 3,
     seconds: Annotated[float, typer.Option(min=0.5, help="Length of one closed load.")] = 10.0,
     workers: Annotated[int | None, typer.Option(min=1, help="Workers of a peer; one a core.")] = None,
-    requests: Annotated[int, typer.Option(min=10, help="Length of the soak.")] = 100_000,
+    requests: Annotated[int, typer.Option(min=10, help="Length of the soak; most films of bulk.")] = 100_000,
     folder: Annotated[Path, typer.Option(help="For environments, logs and rows.")] = Path("runs/bench"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Throw earlier rows away.")] = False,
     page: Annotated[Path, typer.Option(help="Page whose blocks are filled.")] = PAGE,
@@ -213,6 +213,18 @@ def soak(context: typer.Context) -> None:
     found = soaking.soak(work.campaign, work.setup, work.requests)
     console.print(f"· {found.requests} requests, {found.growth / 1e6:.3f} MB more for each 10,000")
     page(context)
+
+
+@app.command()
+def bulk(context: typer.Context) -> None:
+    """Bulk scoring: films a second against cores, overhead, memory; its tables are printed, for docs/bulk.md."""
+    from benchmarks import bulk as scoring  # noqa: PLC0415 - pyarrow is slow to import, and of no use to the others
+
+    work: Work = context.obj
+    work.campaign.begin(scoring.PART, work.command)
+    runs = scoring.steady(work.campaign, work.setup, work.films, work.rounds)
+    sizes = scoring.memory(work.campaign, work.setup, work.requests)
+    typer.echo(f"{provenance(work.campaign, scoring.PART, work.rounds)}\n\n{scoring.page(runs, sizes)}")
 
 
 @app.command()

@@ -1,0 +1,30 @@
+"""What ends a run before all films are judged.
+
+BulkError
+├── ArchiveRefused     INPUT is not there, or cannot be looked through
+├── OutputRefused      OUTPUT was begun with something else, or cannot be written
+├── WorkerRefused      a worker cannot run the model
+└── Unfinished         results could not be written, or the cluster failed: the same command goes on
+
+What is wrong with single films ends nothing: each has a row that says so.
+"""
+
+
+class BulkError(RuntimeError):
+    """A run that cannot begin or go on. The message is for the person who started it."""
+
+
+class ArchiveRefused(BulkError):
+    """INPUT is not there, or cannot be looked through."""
+
+
+class OutputRefused(BulkError):
+    """OUTPUT was begun with something else, or cannot be written."""
+
+
+class WorkerRefused(BulkError):
+    """A worker cannot run the model."""
+
+
+class Unfinished(BulkError):
+    """Results could not be written, or the cluster failed: the same command goes on."""
