@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.engine.batcher import Answer, Batcher, BatchRun, Pixels, batch_sizes
+from app.engine.answers import Answer
+from app.engine.batcher import Batcher, BatchRun
 from app.engine.classifier import Classifier
 from app.engine.errors import DeviceFailed, OutOfDeviceMemory, QueueFull, Stopped, Warming
 from app.engine.model_file import read_file
 from app.engine.providers import Provider, open_session
+from app.engine.runs import Pixels, batch_sizes
 from tests import tiny_model
 from tests.app.live import Gate, gated, wait_until
 
