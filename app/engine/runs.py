@@ -37,8 +37,8 @@ class Runs:
 
     `outcomes` may be called from as many threads at a time as the classifier has lanes, `warm` from one of them,
     and all else from any thread. There is no lock, so that who asks never waits for the device: the sizes and
-    their seconds are replaced whole and never changed in place. Of two lanes that do so at once, one's is lost,
-    which the next run makes good.
+    their seconds are replaced whole and never changed in place, and a run keeps to the size that it began with.
+    Of two lanes that replace them at once, one's is lost, which the next run makes good.
     """
 
     def __init__(self, classifier: Classifier, *, max_batch: int, on_loss: Callable[[], None]) -> None:
@@ -111,12 +111,13 @@ class Runs:
             films: at least one, each uint8, [S, S], 0 black.
             alone: whether the one film has all cores for itself.
         """
-        if len(films) > self.sizes[-1]:
+        size = next((size for size in self.sizes if size >= len(films)), None)
+        if size is None:  # memory was short since they were gathered
             return self._in_halves(films)
         try:
-            outputs = self._classify(films, alone=alone)
+            outputs = self._classify(films, size, alone=alone)
         except OutOfDeviceMemory as error:
-            self._shrink(self._padded(len(films)))
+            self._shrink(size)
             failure: DeviceFailed = error
         except DeviceFailed as error:
             failure = error
@@ -140,10 +141,10 @@ class Runs:
     def _warm_size(self, films: int) -> None:
         black = self._black(films)
         self._run(black, alone=False)  # the first run of a shape is slow
-        self._classify(list(black), alone=False)  # and this one is timed
+        self._classify(list(black), films, alone=False)  # and this one is timed
         if films == 1 and self._classifier.lanes > 1:
             self._run(black, alone=True)
-            self._classify(list(black), alone=True)
+            self._classify(list(black), films, alone=True)
 
     def _takes_a_black_film(self) -> bool:
         """Whether the device still runs at all, now that it has failed on one film."""
@@ -157,12 +158,8 @@ class Runs:
         side = self._classifier.input_size
         return np.zeros((films, side, side), np.uint8)
 
-    def _padded(self, films: int) -> int:
-        return next(size for size in self.sizes if size >= films)
-
-    def _classify(self, films: Sequence[Pixels], *, alone: bool) -> Outputs:
-        """One run of the session, padded with black films, its time noted."""
-        size = self._padded(len(films))
+    def _classify(self, films: Sequence[Pixels], size: int, *, alone: bool) -> Outputs:
+        """One run of the session, padded with black films to `size`, its time noted."""
         pixels = np.empty((size, *films[0].shape), np.uint8)
         np.stack(films, out=pixels[: len(films)])
         pixels[len(films) :] = 0
