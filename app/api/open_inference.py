@@ -32,7 +32,7 @@ from app.api.reading import judge
 from app.api.requests import unless_gone
 from app.api.schemas import ModelConfig, ModelMetadata, ModelReady, ServerLive, ServerMetadata, ServerReady
 from app.api.service import Service
-from app.engine.batcher import Answer
+from app.engine.answers import Answer
 from app.imaging import Exposure, measure_exposure
 from app.telemetry import tracing
 

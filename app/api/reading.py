@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.api.service import Service
-from app.engine.batcher import Answer
+from app.engine.answers import Answer
 from app.engine.errors import DeviceFailed, EngineError
 from app.engine.finding import Finding
 from app.imaging import Doubt, Exposure, read

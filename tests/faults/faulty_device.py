@@ -4,6 +4,7 @@ import signal
 from unittest import mock
 
 from app import cli
+from app.commands import opening
 from app.engine.classifier import Classifier
 from app.settings import Settings
 from tests.app.live import Gate, gated
@@ -30,7 +31,7 @@ def main() -> None:
 
     for number, what in ((signal.SIGUSR1, fail), (signal.SIGUSR2, hang), (signal.SIGHUP, work)):
         signal.signal(number, what)
-    with mock.patch.object(cli, "open_classifier", open_gated):
+    with mock.patch.object(opening, "open_classifier", open_gated):
         cli.main()
 
 

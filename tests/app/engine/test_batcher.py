@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.engine.batcher import Answer, Batcher, BatchRun, Pixels, batch_sizes
+from app.engine.answers import Answer
+from app.engine.batcher import Batcher, BatchRun
 from app.engine.classifier import Classifier
 from app.engine.errors import DeviceFailed, OutOfDeviceMemory, QueueFull, Stopped, Warming
 from app.engine.model_file import read_file
 from app.engine.providers import Provider, open_session
+from app.engine.runs import Pixels
 from tests import tiny_model
 from tests.app.live import Gate, gated, wait_until
 
@@ -55,13 +57,6 @@ async def held(gate: Gate, batcher: Batcher) -> "asyncio.Task[Any]":
     task = asyncio.create_task(batcher.submit(film()))
     await until(lambda: len(gate.batches) > runs)
     return task
-
-
-@pytest.mark.parametrize(
-    ("max_batch", "sizes"), [(1, (1,)), (2, (1, 2)), (6, (1, 2, 4, 6)), (8, (1, 2, 4, 8))]
-)
-def test_sizes_are_powers_of_two_and_the_largest(max_batch: int, sizes: tuple[int, ...]) -> None:
-    assert batch_sizes(max_batch) == sizes
 
 
 def test_every_size_is_run_before_readiness(tiny_folder: Path) -> None:
