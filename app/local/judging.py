@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -13,10 +14,11 @@ import numpy as np
 from app.api.errors import EXPECTED, INTERNAL, BodyTooLarge, Kind, detail_of, kind_of
 from app.api.painting import painted_film
 from app.api.predict import prediction_of
-from app.api.reading import read_film
+from app.api.reading import Reading, read_film
 from app.api.schemas import Prediction
 from app.api.service import Service
 from app.engine.classifier import Classifier
+from app.engine.errors import DeviceFailed, Warming
 from app.local.films import FilmFile
 from app.main import LAST_BATCH_SECONDS, build_service
 from app.settings import Settings
@@ -78,7 +80,7 @@ def judge(
         on_judgement: called for each film, in order.
 
     Raises:
-        DeviceFailed: the device cannot run the model at all.
+        DeviceFailed: the device cannot run the model at all, or not any more.
     """
     asyncio.run(_judge(settings, classifier, films, heatmaps or [None] * len(films), on_judgement))
 
@@ -100,11 +102,10 @@ async def _judge(
     under_way: deque[asyncio.Task[Judgement]] = deque()
     service.batcher.start()
     try:
-        while not service.batcher.ready:
-            await asyncio.sleep(_POLL_SECONDS)
         for place, (film, heatmap) in enumerate(zip(films, heatmaps, strict=True)):
             if len(under_way) >= most:
                 on_judgement(await under_way.popleft())
+            await _until_ready(service)
             under_way.append(asyncio.create_task(_one(service, film, f"{run}-{place}", heatmap)))
         while under_way:
             on_judgement(await under_way.popleft())
@@ -118,7 +119,7 @@ async def _judge(
 async def _one(service: Service, film: FilmFile, identifier: str, heatmap: Path | None) -> Judgement:
     try:
         content = await asyncio.to_thread(_read, film, service.settings.max_upload_bytes)
-        reading = await read_film(service, content)
+        reading = await _reading(service, content)
         if heatmap is not None:
             picture = await painted_film(service, content, reading)
             await asyncio.to_thread(_write, heatmap, picture)
@@ -130,6 +131,28 @@ async def _one(service: Service, film: FilmFile, identifier: str, heatmap: Path 
         log.exception("a film failed")
         return _not_judged(film, error, INTERNAL)
     return Judged(film, prediction_of(service, reading, identifier), heatmap)
+
+
+async def _reading(service: Service, content: bytes) -> Reading:
+    while True:
+        try:
+            return await read_film(service, content)
+        except Warming:  # the device was lost by a film before this one
+            await _until_ready(service)
+
+
+async def _until_ready(service: Service) -> None:
+    """Wait until the device takes films.
+
+    Raises:
+        DeviceFailed: it has not for `DEVICE_TIMEOUT_S`.
+    """
+    seconds = service.settings.device_timeout_s
+    until = time.monotonic() + seconds
+    while not service.batcher.ready:
+        if time.monotonic() > until:
+            raise DeviceFailed(f"The device has not run the model for {seconds:g} s.")
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 def _not_judged(film: FilmFile, error: Exception, kind: Kind) -> NotJudged:

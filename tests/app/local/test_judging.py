@@ -1,4 +1,6 @@
+from collections.abc import Callable
 from pathlib import Path, PurePath
+from typing import Any
 
 import pytest
 
@@ -6,7 +8,7 @@ from app.engine.errors import DeviceFailed
 from app.local.films import FilmFile
 from app.local.judging import Judgement, judge
 from app.settings import Settings
-from tests.app.live import gated
+from tests.app.live import Gate, gated
 
 
 def many(film: bytes, number: int) -> list[FilmFile]:
@@ -57,19 +59,56 @@ def test_a_device_that_fails_from_the_start_ends_it(tiny_folder: Path, film: byt
         judge(Settings(model_dir=tiny_folder), classifier, many(film, 2), on_judgement=lambda _: None)
 
 
-def test_a_device_that_fails_on_the_way_costs_only_the_films_that_it_had(
+def failing_runs(gate: Gate, count: int) -> Callable[[], None]:
+    """Makes the device fail from the moment this is called on, for so many runs."""
+    left = 0
+
+    def before(_pixels: Any) -> None:
+        nonlocal left
+        if left:
+            left -= 1
+            raise RuntimeError("CUDA error: the device fell off the bus")
+
+    def begin() -> None:
+        nonlocal left
+        left = count
+
+    gate.before = before
+    return begin
+
+
+def test_a_device_that_is_lost_on_the_way_costs_only_the_films_that_it_had(
     tiny_folder: Path, film: bytes
 ) -> None:
     classifier, gate = gated(tiny_folder)
+    lose = failing_runs(gate, 3)
     told: list[Judgement] = []
 
     def note(judgement: Judgement) -> None:
         told.append(judgement)
-        gate.broken = 5 <= len(told) < 10
+        if len(told) == 5:
+            lose()
 
     settings = Settings(model_dir=tiny_folder, max_batch=1, decode_workers=1)
     judge(settings, classifier, many(film, 60), on_judgement=note)
+    assert len(told) == 60
     failed = [judgement for judgement in told if judgement.prediction is None]
-    assert 0 < len(failed) < 30
+    assert 0 < len(failed) <= 3
     assert {judgement.code for judgement in failed} == {"device-failed"}
     assert told[-1].prediction is not None
+
+
+def test_a_device_that_stays_lost_ends_it_and_what_was_judged_is_told(tiny_folder: Path, film: bytes) -> None:
+    classifier, gate = gated(tiny_folder)
+    lose = failing_runs(gate, 1_000_000)
+    told: list[Judgement] = []
+
+    def note(judgement: Judgement) -> None:
+        told.append(judgement)
+        if len(told) == 5:
+            lose()
+
+    settings = Settings(model_dir=tiny_folder, max_batch=1, decode_workers=1, device_timeout_s=1)
+    with pytest.raises(DeviceFailed, match="has not run the model for 1 s"):
+        judge(settings, classifier, many(film, 60), on_judgement=note)
+    assert 5 <= len(told) < 15
