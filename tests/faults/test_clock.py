@@ -11,8 +11,8 @@ from tests.app.live import ROOT, answer_on, process, wait_until
 from tests.faults.requests import LIVE, connect, post, predict
 
 WALL_CLOCKS = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today", "date.today"}
-TELLS_THE_DATE = {"telemetry", "reporting"}
-"""Packages that write dates into logs and DICOM objects."""
+TELLS_THE_DATE = {"telemetry", "reporting", "keys.py"}
+"""What writes dates into logs and DICOM objects, and knows a key's last day."""
 
 
 @pytest.mark.parametrize("jump", [signal.SIGUSR1, signal.SIGUSR2], ids=["a day ahead", "a day back"])

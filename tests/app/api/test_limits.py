@@ -225,7 +225,7 @@ def test_what_follows_a_body_of_the_announced_length_is_another_request(small: L
 
 
 def test_a_query_of_thousands_of_parameters_is_refused(small: Live, film: bytes) -> None:
-    for query in ("a=b&" * 10_000, "explain=" + "true" * 10_000, "&" * 10_000):
+    for query in ("a=b&" * 5_000, "explain=" + "true" * 5_000, "&" * 10_000):
         answer: httpx.Response = small.client.post(f"/predict?{query}", files={"file": film})
         assert answer.status_code == 414
     assert lives_on(small, film)
