@@ -8,13 +8,12 @@ from app import settings
 from app.commands.check import check
 from app.commands.dicom import dicom, orthanc
 from app.commands.key import key
-from app.commands.opening import SETTINGS_REFUSED, load_classifier, load_settings, refuse
+from app.commands.opening import SETTINGS_REFUSED, load_classifier, load_settings, refuse, traces_sent
 from app.commands.predict import predict
 from app.keys import InvalidKeys
 from app.serving import serve as run_server
 from app.telemetry import logs
 from app.telemetry.stream import log_stream
-from app.telemetry.tracing import TracingRefused
 
 log = logging.getLogger(__name__)
 cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -31,6 +30,7 @@ def serve(context: typer.Context) -> None:
     logs.configure(chosen.log_level, style=chosen.log_format, stream=log_stream())
     for name in settings.unknown_variables():
         log.warning("%s is no setting; is it misspelt?", name)
+    traces_sent()
     classifier = load_classifier(chosen)
     log.info(
         "%s %s on %s (%s), %s",
@@ -42,8 +42,6 @@ def serve(context: typer.Context) -> None:
     )
     try:
         run_server(chosen, classifier)
-    except TracingRefused as error:
-        refuse(error, SETTINGS_REFUSED)
     except InvalidKeys as error:
         refuse(ValueError(f"{settings.PREFIX}API_KEYS_FILE: {error}"), SETTINGS_REFUSED)
 

@@ -35,7 +35,7 @@ from app.imaging import prepare
 from app.keys import KeyRing
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
-from app.telemetry.tracing import open_tracing
+from app.telemetry.tracing import open_tracing, sending
 
 DESCRIPTION = (
     "Reads a chest radiograph and answers with the probability of pneumonia, a label at a threshold tuned "
@@ -86,19 +86,18 @@ def create_app(settings: Settings, classifier: Classifier | None = None) -> Fast
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        service = build_service(settings, classifier or open_classifier(settings), metrics, keys)
-        service.batcher.start()
-        await asyncio.to_thread(prepare)  # while the batcher's own thread warms the model
-        await checkpoint()  # which loads AnyIO's backend: later there may be no file handle for that
-        app.state.service = service
-        watching = asyncio.create_task(service.watch_device())
-        yield
-        watching.cancel()
-        service.draining = True
-        await asyncio.to_thread(service.batcher.stop, LAST_BATCH_SECONDS)
-        service.decoders.stop()
-        if tracing is not None:
-            await asyncio.to_thread(tracing.stop, LAST_SPANS_SECONDS)
+        async with sending(tracing, LAST_SPANS_SECONDS):
+            service = build_service(settings, classifier or open_classifier(settings), metrics, keys)
+            service.batcher.start()
+            await asyncio.to_thread(prepare)  # while the batcher's own thread warms the model
+            await checkpoint()  # which loads AnyIO's backend: later there may be no file handle for that
+            app.state.service = service
+            watching = asyncio.create_task(service.watch_device())
+            yield
+            watching.cancel()
+            service.draining = True
+            await asyncio.to_thread(service.batcher.stop, LAST_BATCH_SECONDS)
+            service.decoders.stop()
 
     app = FastAPI(
         title="Pneumoscope",

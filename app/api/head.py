@@ -2,6 +2,8 @@
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.problems import PROBLEM
+
 
 class HeadAsGet:
     """Has a HEAD request answered as a GET request would be (RFC 9110, 9.3.2)."""
@@ -17,10 +19,8 @@ class HeadAsGet:
         as_get = {**scope, "method": "GET"}
 
         async def send_noting_route(message: Message) -> None:
-            for found in (
-                "route",
-                "caller",
-            ):  # the log and the metrics read them from the request's own scope
+            # The log and the metrics read them from the request's own scope.
+            for found in ("route", "caller", PROBLEM):
                 if found in as_get:
                     scope[found] = as_get[found]
             await send(message)

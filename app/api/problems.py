@@ -13,6 +13,7 @@ from starlette.types import Scope
 from app.api.errors import (
     EXPECTED,
     INVALID_REQUEST,
+    Draining,
     Kind,
     detail_of,
     kind_of,
@@ -20,11 +21,18 @@ from app.api.errors import (
     retry_after,
 )
 from app.api.schemas import FieldFault, Problem
+from app.engine.errors import Warming
 from app.telemetry import logs, tracing
 from app.telemetry.metrics import Metrics
 
 MEDIA_TYPE = "application/problem+json"
 OPEN_INFERENCE = "/v2"
+
+PROBLEM = "problem"
+"""Key of a request's scope under which the code of the problem stands that it was answered with."""
+
+_OF_EVERY_DAY = (Draining, Warming)
+"""Starts and stops that go well are answered with these too: no error of the service's."""
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +59,16 @@ def problem_of(error: Exception, *, root_path: str = "") -> Problem:
     return problem(kind, detail_of(error, kind), root_path=root_path)
 
 
+def root_path_of(scope: Scope) -> str:
+    """The path that a proxy puts before ours. Inside a mount, `root_path` has the mount's own path at its end."""
+    path: str = scope.get("app_root_path", scope.get("root_path", ""))
+    return path
+
+
 def answer(document: Problem, scope: Scope, headers: dict[str, str] | None = None) -> Response:
     """A problem document as an HTTP answer; under /v2 its detail alone, as the Open Inference Protocol asks."""
-    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    scope[PROBLEM] = document.code
+    path = scope["path"].removeprefix(root_path_of(scope))
     if path == OPEN_INFERENCE or path.startswith(f"{OPEN_INFERENCE}/"):
         return JSONResponse({"error": document.detail}, status_code=document.status, headers=headers)
     return Response(
@@ -71,7 +86,7 @@ def answer_error(error: Exception, scope: Scope) -> Response:
     headers = {} if seconds is None else {"Retry-After": str(seconds)}
     if kind.status == 401:
         headers["WWW-Authenticate"] = "X-API-Key"
-    return answer(problem_of(error, root_path=scope.get("root_path", "")), scope, headers)
+    return answer(problem_of(error, root_path=root_path_of(scope)), scope, headers)
 
 
 def install(app: FastAPI, metrics: Metrics) -> None:
@@ -81,13 +96,14 @@ def install(app: FastAPI, metrics: Metrics) -> None:
         kind = kind_of(error)
         metrics.rejected.labels(kind.code).inc()
         if kind.status >= 500:
-            log.error("answered with a problem: %s", error, extra={logs.FIELDS: {"code": kind.code}})
+            level = logging.INFO if isinstance(error, _OF_EVERY_DAY) else logging.ERROR
+            log.log(level, "answered with a problem: %s", error, extra={logs.FIELDS: {"code": kind.code}})
         return answer_error(error, request.scope)
 
     async def by_framework(request: Request, error: Exception) -> Response:
         kind = kind_of_status(getattr(error, "status_code", 500))
         metrics.rejected.labels(kind.code).inc()
-        document = problem(kind, kind.advice, root_path=request.scope.get("root_path", ""))
+        document = problem(kind, kind.advice, root_path=root_path_of(request.scope))
         return answer(document, request.scope, dict(getattr(error, "headers", None) or {}))
 
     async def invalid(request: Request, error: Exception) -> Response:
@@ -97,7 +113,7 @@ def install(app: FastAPI, metrics: Metrics) -> None:
             FieldFault(where=".".join(str(part) for part in item["loc"]), message=item["msg"])
             for item in cast("RequestValidationError", error).errors()
         ]
-        root_path = request.scope.get("root_path", "")
+        root_path = root_path_of(request.scope)
         document = problem(INVALID_REQUEST, INVALID_REQUEST.advice, root_path=root_path, errors=faults)
         return answer(document, request.scope)
 

@@ -13,11 +13,11 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.errors import EXPECTED, ClientGone, kind_of
-from app.api.problems import answer_error
+from app.api.problems import PROBLEM, answer_error
 from app.engine.errors import Stopped
 from app.telemetry import logs, tracing
 from app.telemetry.metrics import Metrics
-from app.telemetry.tracing import Tracing
+from app.telemetry.tracing import ASKED_ALL_DAY, UNMATCHED, Tracing
 
 Result = TypeVar("Result")
 
@@ -38,7 +38,6 @@ SAFE_HEADERS = {
 _RAW_SAFE_HEADERS = [(name.lower().encode(), value.encode()) for name, value in SAFE_HEADERS.items()]
 
 _WELL_FORMED_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_UNMATCHED = "unmatched"
 _ASSETS = "assets"
 
 log = logging.getLogger("app.requests")
@@ -105,12 +104,15 @@ class RequestRecorder:
             fields = {"method": method, "route": route, "status": status, "seconds": round(seconds or 0.0, 6)}
             if caller := getattr(scope.get("caller"), "name", None):
                 fields["caller"] = caller
-            log.info("answered", extra={logs.FIELDS: fields})
+            if code := scope.get(PROBLEM):
+                fields["code"] = code
+            in_detail = route in ASKED_ALL_DAY and status < 400
+            log.log(logging.DEBUG if in_detail else logging.INFO, "answered", extra={logs.FIELDS: fields})
 
 
 def _route(scope: Scope, status: int) -> str:
     """The route's template, never the raw path: a path is the client's text."""
-    route: str = getattr(scope.get("route"), "path", _ASSETS if 200 <= status < 400 else _UNMATCHED)
+    route: str = getattr(scope.get("route"), "path", _ASSETS if 200 <= status < 400 else UNMATCHED)
     return route
 
 

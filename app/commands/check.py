@@ -7,7 +7,7 @@ import numpy as np
 import typer
 
 from app import __version__
-from app.commands.opening import load_classifier, load_settings
+from app.commands.opening import load_classifier, load_settings, traces_sent
 from app.engine.classifier import Classifier
 from app.engine.cores import usable_cores
 from app.engine.errors import DeviceFailed
@@ -22,6 +22,7 @@ def check(
     """Say what would be served, on what, why, and how fast."""
     chosen = load_settings()
     logs.configure("error")
+    traces = traces_sent()
     classifier = load_classifier(chosen)
     sizes = build_service(chosen, classifier, Metrics()).batcher.sizes
     manifest = classifier.manifest
@@ -33,6 +34,7 @@ def check(
     typer.echo(f"heat map     {'yes' if classifier.has_heatmap else 'no'}")
     typer.echo(f"precision    {classifier.precision}")
     typer.echo(f"provider     {classifier.provider.name}: {classifier.provider.reason}")
+    typer.echo(f"traces       {traces}")
     typer.echo(f"cores        {usable_cores()}")
     if classifier.lanes > 1:
         typer.echo(f"lanes        {classifier.lanes} runs side by side; a film that is alone gets all cores")

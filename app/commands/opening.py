@@ -9,6 +9,8 @@ from app.engine.classifier import Classifier
 from app.engine.errors import EngineError
 from app.main import open_classifier
 from app.settings import InvalidSettings, Settings
+from app.telemetry.tracing import destination
+from app.telemetry.variables import TracingRefused
 
 MODEL_REFUSED = 1
 SETTINGS_REFUSED = 2
@@ -19,6 +21,14 @@ def load_settings() -> Settings:
     try:
         return settings.load()
     except InvalidSettings as error:
+        refuse(error, SETTINGS_REFUSED)
+
+
+def traces_sent() -> str:
+    """Where traces would be sent, in words; ends the command where OpenTelemetry's variables are wrong."""
+    try:
+        return destination()
+    except TracingRefused as error:
         refuse(error, SETTINGS_REFUSED)
 
 

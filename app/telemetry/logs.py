@@ -20,6 +20,8 @@ from structlog.processors import JSONRenderer
 from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from app.telemetry.phrases import own_words
+
 Format = Literal["json", "console"]
 
 FIELDS = "fields"
@@ -56,7 +58,8 @@ def configure(level: str, *, style: Format = "json", stream: TextIO | None = Non
                 _error,
                 ProcessorFormatter.remove_processors_meta,
                 *_renderer(style, stream),
-            ]
+            ],
+            pass_foreign_args=True,
         )
     )
     root = logging.getLogger()
@@ -80,11 +83,12 @@ def _renderer(style: Format, stream: TextIO) -> Sequence[Processor]:
 def _heading(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """What each line begins with; what else there is follows."""
     record: logging.LogRecord = event["_record"]
+    arguments = event.pop("positional_args", ()) or ()
     return {
         "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
         "level": record.levelname.lower(),
         "logger": record.name,
-        "message": _own_words(record.name, event.pop("event")),
+        "message": own_words(record.name, event.pop("event"), str(record.msg), arguments),
         **event,
     }
 
@@ -110,8 +114,3 @@ def _stack_as_text(_logger: WrappedLogger, _method: str, event: EventDict) -> Ev
     if "stack" in event:
         event["stack"] = "\n".join(event["stack"])
     return event
-
-
-def _own_words(logger: str, message: str) -> str:
-    """The message, but of asyncio's only its beginning: it goes on to quote exceptions and arguments."""
-    return message.partition("\n")[0].partition("(")[0] if logger == "asyncio" else message

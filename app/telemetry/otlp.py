@@ -8,25 +8,25 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Self
 
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from app import __version__
-from app.telemetry.tracing import Attributes, TracingRefused
+from app.telemetry.tracing import ASKED_ALL_DAY, UNMATCHED, Attributes
+from app.telemetry.variables import TracingRefused
 
 _OURS = "pneumoscope"
-_PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-_HTTP = "http/protobuf"
-_ASKED_ALL_DAY = ("/health/", "/metrics", "/v2/health/")
+_ROUTE, _STATUS = "http.route", "http.response.status_code"
 
 log = logging.getLogger(__name__)
 
@@ -74,8 +74,8 @@ class OtlpSpan:
     def answered(self, method: str, route: str, status: int) -> None:
         """Note how a request ended, by the semantic conventions for HTTP servers."""
         self.span.update_name(f"{method} {route}")
-        self.span.set_attribute("http.route", route)
-        self.span.set_attribute("http.response.status_code", status)
+        self.span.set_attribute(_ROUTE, route)
+        self.span.set_attribute(_STATUS, status)
         if status >= 500:
             self.span.set_status(trace.StatusCode.ERROR)
 
@@ -92,31 +92,41 @@ class OtlpSpan:
         return self.epoch_ns + round(passed * 1e9)
 
 
-class OtlpTracing:
-    """A `tracing.Tracing`."""
+class _Sender(BatchSpanProcessor):
+    """Sends spans in batches, but none of a request for what is not there: anybody can make many of these."""
 
-    def __init__(self, provider: TracerProvider) -> None:
+    def on_end(self, span: ReadableSpan) -> None:
+        """Have the span sent with others, if it is to be sent."""
+        told = span.attributes or {}
+        if (told.get(_ROUTE), told.get(_STATUS)) != (UNMATCHED, HTTPStatus.NOT_FOUND):
+            super().on_end(span)
+
+
+class OtlpTracing:
+    """A `tracing.Tracing`. It is started once at most."""
+
+    def __init__(self, provider: TracerProvider, exporter: OTLPSpanExporter) -> None:
         self._provider = provider
+        self._exporter = exporter
         self._tracer = provider.get_tracer(_OURS, __version__)
 
     @classmethod
-    def by(cls, environment: Mapping[str, str]) -> Self:
-        """As OpenTelemetry's variables say. The SDK reads most of them itself, from the process's environment.
+    def by_variables(cls) -> Self:
+        """As OpenTelemetry's variables say, which the SDK reads itself.
 
         Raises:
-            TracingRefused: they ask for something that is not there.
+            TracingRefused: the SDK does not take them.
         """
-        protocol = next((environment[name] for name in _PROTOCOLS if environment.get(name)), _HTTP)
-        if protocol != _HTTP:
-            raise TracingRefused(f"OTEL_EXPORTER_OTLP_PROTOCOL: traces are sent by {_HTTP} alone.")
         own = {"service.name": _OURS, "service.version": __version__}
         try:
             resource = Resource.create({**own, **OTELResourceDetector().detect().attributes})
-            provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-            provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))  # its thread sends them
-        except ValueError as error:
+            return cls(TracerProvider(resource=resource, shutdown_on_exit=False), OTLPSpanExporter())
+        except (ValueError, RuntimeError) as error:
             raise TracingRefused(f"a variable of OpenTelemetry: {error}") from error
-        return cls(provider)
+
+    def start(self) -> None:
+        """Have spans sent by a thread of its own."""
+        self._provider.add_span_processor(_Sender(self._exporter))
 
     def stop(self, timeout: float) -> None:
         """Send what is left; blocks for at most `timeout` seconds."""
@@ -128,7 +138,7 @@ class OtlpTracing:
 
     def request(self, scope: Scope, request_id: str) -> OtlpSpan | None:
         """Begin a request's span, in the caller's trace if it names one; none for what is asked all day long."""
-        if scope["path"].removeprefix(scope.get("root_path", "")).startswith(_ASKED_ALL_DAY):
+        if scope["path"].removeprefix(scope.get("root_path", "")) in ASKED_ALL_DAY:
             return None
         # `tracestate` and `baggage` may hold any text: they are not taken over.
         carrier = {"traceparent": Headers(scope=scope).get("traceparent", "")}

@@ -4,23 +4,28 @@ A span holds numbers and words of our own, never what a client sent: no path, no
 message. That is why FastAPI's own spans, which hold the path and the query, are not used.
 """
 
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import Protocol
 
 from starlette.types import Scope
 from structlog.contextvars import bound_contextvars
 
+from app.telemetry import variables
+from app.telemetry.variables import TracingRefused
+
 Value = str | int | float
 Attributes = Mapping[str, Value]
 
-_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+ASKED_ALL_DAY = frozenset(
+    {"/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready", "/metrics"}
+)
+"""Routes that probes and scrapes ask for: they leave no trace, and no line in the log unless it is detailed."""
 
-
-class TracingRefused(RuntimeError):
-    """Traces are asked for, and cannot be had."""
+UNMATCHED = "unmatched"
+"""Stands for the route of a request that reached none."""
 
 
 class Span(Protocol):
@@ -50,6 +55,9 @@ class Span(Protocol):
 class Tracing(Protocol):
     """Begins the traces of one application, and sends them."""
 
+    def start(self) -> None:
+        """Have spans sent in the background from now on; before, they are dropped."""
+
     def stop(self, timeout: float) -> None:
         """Send what is left; blocks for at most `timeout` seconds."""
 
@@ -60,20 +68,14 @@ class Tracing(Protocol):
 _current: ContextVar[Span | None] = ContextVar("span", default=None)
 
 
-def open_tracing(environment: Mapping[str, str] = os.environ) -> Tracing | None:
-    """What OpenTelemetry's variables ask for, None where they name no collector or switch traces off.
+def open_tracing() -> Tracing | None:
+    """What OpenTelemetry's variables ask for, not started; None where they name no collector or switch traces off.
 
     Raises:
         TracingRefused: they ask for something that is not there.
     """
-    exporter = environment.get("OTEL_TRACES_EXPORTER", "").strip().lower()
-    disabled = environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
-    if disabled or exporter == "none" or not (exporter or any(environment.get(name) for name in _ENDPOINTS)):
+    if not variables.wanted():
         return None
-    if exporter not in ("", "otlp"):
-        raise TracingRefused(
-            "OTEL_TRACES_EXPORTER: this service sends traces by otlp, or with none not at all."
-        )
     try:
         # Not before they are wanted: the SDK comes with an extra, and takes time and memory.
         from app.telemetry.otlp import OtlpTracing  # noqa: PLC0415
@@ -82,7 +84,29 @@ def open_tracing(environment: Mapping[str, str] = os.environ) -> Tracing | None:
             f"traces are asked for by OTEL_…, but {error.name} is missing; install the extra `tracing`: "
             "pip install 'pneumoscope[tracing]'"
         ) from error
-    return OtlpTracing.by(environment)
+    return OtlpTracing.by_variables()
+
+
+def destination() -> str:
+    """Where traces would be sent, in words for people.
+
+    Raises:
+        TracingRefused: as `open_tracing` does.
+    """
+    return "off" if open_tracing() is None else f"sent to {variables.collector()} by {variables.HTTP}"
+
+
+@asynccontextmanager
+async def sending(tracing: Tracing | None, last_seconds: float) -> AsyncIterator[None]:
+    """Have spans sent as long as this lasts. At the end what is left has `last_seconds`."""
+    if tracing is None:
+        yield
+        return
+    tracing.start()
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(tracing.stop, last_seconds)
 
 
 @contextmanager

@@ -45,6 +45,7 @@ def test_check_says_what_would_be_served(tiny_folder: Path) -> None:
     assert said["model"] == "tiny 1, block means"
     assert said["threshold"] == "0.7 (overrides the model's own)"
     assert said["precision"] == "float16"
+    assert said["traces"] == "off"
     assert said["provider"] == "cpu: the installed onnxruntime is built without CUDA"
     assert [line.split()[2] for line in ended.stdout.splitlines() if line.startswith("batch of")] == [
         "1",

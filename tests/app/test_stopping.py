@@ -39,7 +39,8 @@ def test_sigterm_finishes_what_was_accepted_and_exits_with_0(
             client.sendall(body[-20:])
             assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
         assert service.process.wait(PATIENCE_SECONDS) == 0
-        assert [line["level"] for line in service.lines() if line["level"] == "critical"] == []
+        assert [line for line in service.lines() if line["level"] not in ("debug", "info")] == []
+        assert any(line.get("code") == "draining" for line in service.lines())
 
 
 def test_an_upload_that_never_ends_does_not_hold_the_exit(

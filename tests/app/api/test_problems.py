@@ -103,9 +103,19 @@ def test_a_problems_type_leads_to_its_explanation(live: Live, code: str) -> None
     assert explained["advice"]
 
 
-def test_the_type_is_found_behind_a_proxy(tiny_folder: Path) -> None:
+@pytest.mark.parametrize(
+    "path", ["/nowhere", "/assets/nowhere", "/assets/swagger/nowhere", "/assets/v2/nowhere"]
+)
+def test_the_type_of_whatever_is_missing_leads_to_its_explanation(live: Live, path: str) -> None:
+    missing = live.client.get(path).json()
+    assert missing["type"] == "/problems/not-found"
+    assert live.client.get(missing["type"]).json()["code"] == "not-found"
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/assets/nowhere"])
+def test_the_type_is_found_behind_a_proxy(tiny_folder: Path, path: str) -> None:
     with running(Settings(model_dir=tiny_folder, root_path="/ward/xray")) as live:
-        assert live.client.get("/nowhere").json()["type"] == "/ward/xray/problems/not-found"
+        assert live.client.get(path).json()["type"] == "/ward/xray/problems/not-found"
 
 
 def test_a_failed_device_is_a_503_and_the_next_film_is_answered(

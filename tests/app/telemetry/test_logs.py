@@ -79,6 +79,38 @@ def test_asyncio_does_not_quote_what_failed(stream: io.StringIO) -> None:
     assert "Mustermann" not in stream.getvalue()
 
 
+@pytest.mark.parametrize(
+    ("name", "template", "arguments", "words"),
+    [
+        (
+            "exporter.otlp.proto.http.trace_exporter",
+            "Failed to export %s batch code: %s, reason: %s",
+            ("spans", 401, "no key like SECRETKEY"),
+            "traces were lost: the collector did not take them, status 401",
+        ),
+        (
+            "exporter.otlp.proto.http.trace_exporter",
+            "Failed to export %s batch code: %s, reason: %s",
+            ("spans", None, ValueError("http://user:SECRETKEY@collector")),
+            "traces were lost: the collector did not take them",
+        ),
+        ("sdk.of.tomorrow", "Something new: %s", ("SECRETKEY",), "OpenTelemetry has trouble with traces"),
+        ("sdk.of.tomorrow", "Something new: SECRETKEY", (), "OpenTelemetry has trouble with traces"),
+    ],
+)
+def test_opentelemetry_does_not_quote_addresses_and_answers(
+    stream: io.StringIO, name: str, template: str, arguments: tuple[object, ...], words: str
+) -> None:
+    logging.getLogger(f"opentelemetry.{name}").error(template, *arguments)
+    assert json.loads(stream.getvalue())["message"] == words
+    assert "SECRETKEY" not in stream.getvalue()
+
+
+def test_a_connections_library_does_not_quote_the_collectors_address(stream: io.StringIO) -> None:
+    logging.getLogger("urllib3.connectionpool").warning("Failed to parse headers (url=%s)", "/?key=SECRETKEY")
+    assert json.loads(stream.getvalue())["message"] == "a connection to the collector has trouble"
+
+
 def test_a_request_has_its_own_id_and_none_remains(stream: io.StringIO) -> None:
     with logs.of_request("abc"):
         assert logs.request_id() == "abc"
