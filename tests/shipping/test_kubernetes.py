@@ -4,7 +4,6 @@ import copy
 import json
 import os
 import re
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -13,9 +12,7 @@ import pytest
 import yaml
 from kubernetes_validate.utils import all_versions
 
-from app.main import LAST_BATCH_SECONDS
 from app.settings import PREFIX, Settings
-from tests.app.live import Process, process
 from tests.shipping.kubernetes import (
     COMPONENTS,
     HARDWARE,
@@ -132,37 +129,6 @@ def test_every_mount_is_a_volume_and_the_other_way_round(rendered: Rendered) -> 
 
 
 # The service
-
-
-@pytest.fixture(scope="module")
-def started(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    """The service with the pod's settings, on a port of its own."""
-    settings = Rendered("cpu", render(HARDWARE["cpu"])).settings
-    with process(
-        tiny_folder,
-        tmp_path_factory.mktemp("pod") / "log",
-        **{name.removeprefix(PREFIX): value for name, value in settings.items()},
-    ) as running:
-        yield running
-
-
-@pytest.mark.parametrize("probe", PROBES)
-def test_a_probe_is_answered_by_a_service_with_the_pods_settings(
-    plain: Rendered, started: Process, probe: str
-) -> None:
-    assert started.client.get(plain.container[probe]["httpGet"]["path"]).status_code == 200
-
-
-def test_only_readiness_fails_while_the_service_drains(plain: Rendered) -> None:
-    paths = {probe: plain.container[probe]["httpGet"]["path"] for probe in PROBES}
-    assert (paths["readinessProbe"], paths["livenessProbe"]) == ("/health/ready", "/health/live")
-
-
-def test_a_pod_is_killed_only_after_it_has_drained(rendered: Rendered) -> None:
-    pause = rendered.container["lifecycle"]["preStop"]["sleep"]["seconds"]
-    needed = pause + loaded(rendered.settings).drain_s + LAST_BATCH_SECONDS
-    assert pause > 0
-    assert rendered.pod["terminationGracePeriodSeconds"] >= needed + 10
 
 
 def test_the_settings_are_settings_and_load(rendered: Rendered) -> None:
