@@ -262,7 +262,8 @@ def service_healthy() -> dict[str, Any]:
 def test_the_bridge_finds_orthanc_and_the_service(service: dict[str, Any]) -> None:
     services = stack("cpu")
     environment = services["bridge"]["environment"]
-    chosen = Settings(**{name.removeprefix(PREFIX).lower(): value for name, value in environment.items()})
+    variables = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
+    chosen = Settings(**{name.removeprefix(PREFIX).lower(): value for name, value in variables.items()})
     orthanc = json.loads(ORTHANC.read_text())
     assert chosen.orthanc_url == f"http://orthanc:{orthanc['HttpPort']}"
     assert chosen.orthanc_service_url == f"http://pneumoscope:{service['environment']['PNEUMOSCOPE_PORT']}"

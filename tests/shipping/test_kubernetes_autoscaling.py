@@ -7,15 +7,18 @@ from typing import Any
 
 import yaml
 
+from app.main import MAX_WAIT_FILMS
 from tests.app.live import Process
 from tests.required_tools import find_tool
-from tests.shipping.kubernetes import FOLDER, Rendered
+from tests.shipping.kubernetes import FOLDER, Rendered, installed, loaded
 from tests.shipping.repository import ROOT, load_yaml
 
 VALUES = load_yaml(FOLDER / "metrics-adapter" / "values.yaml")
 (RULE,) = VALUES["rules"]["custom"]
 PAGE = (ROOT / "docs" / "kubernetes.md").read_text()
 SERIES = RULE["seriesQuery"].partition("{")[0]
+BATCH_ON_CUDA = 32
+"""`auto` of PNEUMOSCOPE_MAX_BATCH there."""
 
 
 def targets(way: Rendered) -> dict[str, Any]:
@@ -43,11 +46,31 @@ def test_the_cpu_is_looked_at_too_but_not_beside_a_gpu(plain: Rendered) -> None:
 
 
 def test_it_scales_before_films_are_refused(plain: Rendered) -> None:
-    assert (
-        0
-        < int(targets(plain)[RULE["name"]["as"]]["averageValue"])
-        < int(plain.settings["PNEUMOSCOPE_MAX_QUEUE"])
-    )
+    settings = loaded(plain.settings)
+    assert settings.max_wait_s == "auto"
+    # A GPU is so quick with a film that not the wait for 15, but the least wait or the queue is the limit.
+    most = {"cpu": MAX_WAIT_FILMS, "gpu": settings.max_queue}[plain.variant]
+    assert 0 < int(targets(plain)[RULE["name"]["as"]]["averageValue"]) <= most / 2
+
+
+def test_what_the_queue_shall_be_is_what_waits_at_nine_tenths_of_a_cpu_and_one_batch_of_a_gpu(
+    plain: Rendered,
+) -> None:
+    load = 0.9
+    waiting = {"cpu": round(load**2 / (2 * (1 - load))), "gpu": BATCH_ON_CUDA}[plain.variant]
+    assert int(targets(plain)[RULE["name"]["as"]]["averageValue"]) == waiting
+
+
+def test_the_processor_is_not_to_be_full(plain: Rendered) -> None:
+    target = targets(plain).get("cpu", {"type": "Utilization", "averageUtilization": 50})
+    assert target["type"] == "Utilization"
+    assert 50 <= target["averageUtilization"] <= 90
+
+
+def test_a_pod_monitor_scrapes_the_autoscalers_metric(tmp_path: Path, service: Process) -> None:
+    monitor = installed(tmp_path, "cpu+prometheus-operator").one("PodMonitor")["spec"]
+    (end,) = monitor["podMetricsEndpoints"]
+    assert re.search(rf"^{SERIES} \d", service.client.get(end["path"]).text, flags=re.MULTILINE)
 
 
 def test_it_is_quick_to_add_pods_and_slow_to_take_them(plain: Rendered) -> None:

@@ -1,6 +1,7 @@
 """What the manifests allow: of the pod, and over the network."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,6 @@ import yaml
 from app.main import create_app
 from app.settings import Settings
 from tests.shipping.kubernetes import (
-    FOLDER,
     VARIANTS,
     Object,
     Rendered,
@@ -137,6 +137,9 @@ def test_the_keys_are_a_secret_that_must_be_there_and_can_be_replaced(rendered: 
     page = (ROOT / "docs" / "kubernetes.md").read_text()
     assert volume["secret"]["optional"] is False
     assert "subPath" not in mount
+    # It is root's; the pod's fsGroup is its group, which the service's user belongs to.
+    assert volume["secret"]["defaultMode"] == 0o440
+    assert security(rendered.pod)["fsGroup"] == security(rendered.pod)["runAsGroup"]
     assert file.rpartition("/")[0] == mount["mountPath"]
     assert f"secret generic {volume['secret']['secretName']} --from-file={file.rpartition('/')[2]}=" in page
 
@@ -152,6 +155,11 @@ OUTSIDE = {
     "its own namespace": ({"kubernetes.io/metadata.name": "pneumoscope"}, PORT, False),
     "a Prometheus at another port": ({"kubernetes.io/metadata.name": "monitoring"}, 22, False),
 }
+
+
+def in_namespace(name: str) -> Object:
+    """The pods of one namespace."""
+    return {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
 
 
 def lets_in(way: Rendered, namespace: dict[str, str], port: int) -> bool:
@@ -178,27 +186,48 @@ def test_the_network_lets_in_whom_the_page_names(rendered: Rendered, who: str) -
     assert lets_in(rendered, labels, port) is expected
 
 
+TRACES = [
+    {"ports": [{"port": 4318, "protocol": "TCP"}], "to": [in_namespace("observability")]},
+    {
+        "ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}],
+        # The label of the cluster's DNS, CoreDNS too: a convention that its add-on keeps to.
+        "to": [in_namespace("kube-system") | {"podSelector": {"matchLabels": {"k8s-app": "kube-dns"}}}],
+    },
+]
+
+
 def test_nothing_goes_out_but_traces_and_the_question_where_to(rendered: Rendered) -> None:
     policies = [policy["spec"] for policy in rendered.all("NetworkPolicy")]
     denying = [item for item in policies if item["podSelector"] == {} and "Egress" in item["policyTypes"]]
     assert [item.get("egress", []) for item in denying] == [[]]
-    ways = [
-        (peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"], opened["port"])
-        for policy in policies
-        for rule in policy.get("egress", [])
-        for peer in rule["to"]
-        for opened in rule["ports"]
-    ]
-    traces = {("observability", 4318), ("kube-system", 53)}
-    assert set(ways) == (traces if "tracing" in rendered.variant else set())
+    rules = [rule for policy in policies for rule in policy.get("egress", [])]
+    assert rules == (TRACES if "tracing" in rendered.variant else [])
 
 
-def test_traces_go_where_the_network_lets_them() -> None:
-    folder = FOLDER / "components" / "tracing"
-    deployment = yaml.safe_load((folder / "deployment.yaml").read_text())
-    (container,) = deployment["spec"]["template"]["spec"]["containers"]
-    (variable,) = container["env"]
-    assert re.fullmatch(r"http://[a-z]+\.observability\.svc\.cluster\.local:4318", variable["value"])
+def endpoint(way: Rendered) -> str:
+    """Where the service sends its traces."""
+    (value,) = (
+        item["value"] for item in way.container["env"] if item["name"] == "OTEL_EXPORTER_OTLP_ENDPOINT"
+    )
+    return str(value)
+
+
+def test_traces_go_where_the_network_lets_them_and_the_page_says_where(tmp_path: Path) -> None:
+    sent_to = endpoint(installed(tmp_path, "cpu+tracing"))
+    assert re.fullmatch(r"http://[a-z]+\.observability\.svc\.cluster\.local:4318", sent_to)
+    assert sent_to in (ROOT / "docs" / "kubernetes.md").read_text()
+
+
+def test_traces_go_elsewhere_as_the_page_shows(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "kubernetes.md").read_text()
+    (text,) = re.findall(r"```yaml\n(patches:[^`]*pneumoscope-traces.*?)```", page, flags=re.DOTALL)
+    way = installed(tmp_path, "cpu+tracing", **yaml.safe_load(text))
+    collector, names = way.one("NetworkPolicy", "pneumoscope-traces")["spec"]["egress"]
+    (peer,) = collector["to"]
+    namespace = peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
+    assert namespace != "observability"
+    assert re.fullmatch(rf"http://[a-z-]+\.{namespace}\.svc\.cluster\.local:4318", endpoint(way))
+    assert names["to"] == [*TRACES[1]["to"], {"ipBlock": {"cidr": "169.254.20.10/32"}}]
 
 
 # The way in
@@ -256,6 +285,10 @@ def test_the_ingress_lets_the_service_say_what_is_too_large_or_too_slow(
     assert float(annotations["proxy-body-size"].removesuffix("m")) > settings.max_upload_mb
     for name in ("proxy-read-timeout", "proxy-send-timeout"):
         assert float(annotations[name]) > settings.upload_timeout_s
+
+
+def test_the_ingress_sends_no_film_a_second_time(annotations: dict[str, str]) -> None:
+    assert annotations["proxy-next-upstream"] == "off"
 
 
 def test_the_ingress_writes_no_film_to_a_disk(annotations: dict[str, str]) -> None:

@@ -14,7 +14,7 @@ import yaml
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from tests.shipping.repository import ROOT
+from tests.shipping.repository import ROOT, dockerfile_stages
 
 GITHUB = ROOT / ".github"
 WORKFLOW = GITHUB / "workflows" / "ci.yml"
@@ -81,11 +81,29 @@ def test_no_run_goes_on_for_ever() -> None:
     assert [job for job in workflow()["jobs"].values() if int(job["timeout-minutes"]) > 90] == []
 
 
-def test_its_python_is_one_that_the_project_supports() -> None:
+def test_it_tests_every_python_that_is_promised_and_the_one_of_the_image() -> None:
     job = workflow()["jobs"]["test"]
-    version = re.fullmatch(r"python:(3\.\d+)-[a-z]+", job["container"]["image"])
-    assert version
-    assert SpecifierSet(PROJECT["requires-python"]).contains(version[1])
+    matrix = job["strategy"]["matrix"]
+    oldest, newest = re.findall(r"Python 3\.(\d+) to 3\.(\d+)", (ROOT / "CONTRIBUTING.md").read_text())[0]
+    promised = [f"3.{minor}" for minor in range(int(oldest), int(newest) + 1)]
+    assert matrix == {"python": promised}
+    assert job["strategy"]["fail-fast"] == "false"
+    assert job["container"]["image"] == "python:${{ matrix.python }}-bookworm"
+    assert SpecifierSet(PROJECT["requires-python"]).contains(promised[0])
+    assert not SpecifierSet(PROJECT["requires-python"]).contains(f"3.{int(oldest) - 1}")
+    image = {
+        step.arguments.split()[0] for stage in dockerfile_stages() for step in stage if step.name == "FROM"
+    }
+    assert image <= {f"python:{version}-slim" for version in promised}
+
+
+def test_what_its_runs_keep_is_kept_apart() -> None:
+    (cache,) = (step["with"] for step in steps() if step.get("uses", "").startswith("actions/cache@"))
+    (kept,) = (
+        step["with"] for step in steps() if step.get("uses", "").startswith("actions/upload-artifact@")
+    )
+    for name in (cache["key"], cache["restore-keys"], kept["name"]):
+        assert "${{ matrix.python }}" in name
 
 
 def test_its_kubectl_can_build_the_manifests() -> None:
