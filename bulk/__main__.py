@@ -16,8 +16,8 @@ from app.engine.providers import ProviderName
 from app.settings import InvalidSettings, Settings
 from bulk import cluster, findings, listing, progress, refusals
 from bulk.errors import ArchiveRefused, BulkError, OutputRefused, WorkerRefused
-from bulk.output import REFUSED, Output, Run, Terms
-from bulk.places import Folder, Place, open_place
+from bulk.output import OWN_FOLDERS, REFUSED, Output, Run, Terms
+from bulk.places import Folder, Place, inside, open_place
 from bulk.scoring import Pace, Rules
 from bulk.worker import Job
 
@@ -167,20 +167,26 @@ def _terms(chosen: Settings, films: Place, classifier: Classifier, *, with_uids:
 
 
 def _run(target: Output, films: Place, terms: Terms, model: ModelFile, *, fresh: bool, update: bool) -> Run:
-    """The run to go on with, or a new one once its films are listed."""
-    if fresh:
-        target.clear()
+    """The run to go on with, or a new one once its films are listed; INPUT is looked at before OUTPUT changes."""
+    for folder in OWN_FOLDERS:
+        if inside(films, target.place, folder):
+            raise OutputRefused(f"{films.shown} is where OUTPUT keeps its '{folder}': take another OUTPUT.")
     run = target.begun()
-    if run is not None:
+    if run is not None and not fresh:
         target.go_on(run, terms)
+    if run is None or fresh or not run.listings:
+        if not listing.has_film(films):
+            raise ArchiveRefused(f"There is no film in {films.shown}.")
+        if run is not None:
+            target.clear(run)
+        run = None
+        target.keep(Run(begun=findings.now(), terms=terms, listings=()), model.content)
     if run is None or update:
         earlier = () if run is None else run.listings
         typer.echo(f"Looking for films in {films.shown} …", err=True)
         found = listing.write(films, target.place, earlier)
         begun = findings.now() if run is None else run.begun
         run = Run(begun=begun, terms=terms, listings=(*earlier, found))
-        if not run.films:
-            raise ArchiveRefused(f"There is no film in {films.shown}.")
         target.keep(run, model.content)
     return run
 

@@ -72,6 +72,11 @@ def is_film(name: str) -> bool:
     return suffix in FILM_SUFFIXES or not suffix or suffix[1:].isdigit()
 
 
+def has_film(archive: Place) -> bool:
+    """Whether there is any film; looks no further than the first. Raises ArchiveRefused."""
+    return any(is_film(file.name) for file in archive.files())
+
+
 def write(archive: Place, output: Place, earlier: Sequence[Listing] = ()) -> Listing:
     """List the films of `archive` that are in none of the earlier listings; holds one part in memory.
 

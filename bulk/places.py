@@ -57,7 +57,7 @@ class Place(Protocol):
         """The files directly in a folder of this place; none where there is no such folder. Raises OSError."""
 
     def remove(self, name: str) -> None:
-        """Delete a file, or a folder with all that is in it, if it is there. Raises OSError."""
+        """Delete a file if it is there; a folder stays. Raises OSError."""
 
 
 def open_place(url: str) -> Place:
@@ -83,6 +83,13 @@ def without_password(url: str) -> str:
     """The URL without user, password and query, in which keys may stand."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.scheme else url
+
+
+def inside(place: Place, outer: Place, folder: str) -> bool:
+    """Whether a place is, or lies in, a folder of another one."""
+    if isinstance(place, Folder) and isinstance(outer, Folder):
+        return Path(place.url).resolve().is_relative_to((Path(outer.url) / folder).resolve())
+    return f"{place.shown}/".startswith(f"{outer.shown}/{folder}/")
 
 
 def order(name: str) -> tuple[str, ...]:
@@ -161,9 +168,7 @@ class Folder:
     def remove(self, name: str) -> None:
         """See `Place`."""
         path = self._path / name
-        if path.is_dir():
-            fs.LocalFileSystem().delete_dir(str(path))
-        else:
+        if not path.is_dir():
             path.unlink(missing_ok=True)
 
 
@@ -226,10 +231,7 @@ class Bucket:
 
     def remove(self, name: str) -> None:
         """See `Place`."""
-        kind = self._filesystem.get_file_info(self._at(name)).type
-        if kind == fs.FileType.Directory:
-            self._filesystem.delete_dir(self._at(name))
-        elif kind == fs.FileType.File:
+        if self._filesystem.get_file_info(self._at(name)).type == fs.FileType.File:
             self._filesystem.delete_file(self._at(name))
 
     def _at(self, name: str) -> str:

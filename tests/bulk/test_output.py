@@ -1,0 +1,110 @@
+"""What is in OUTPUT and is not ours stays, whatever is asked."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bulk.errors import OutputRefused
+from bulk.output import Output
+from bulk.places import Folder, inside, open_place
+from tests.bulk import archives
+from tests.bulk.archives import DARK, FILM, GOOD
+from tests.bulk.test_worker import begin, judge
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    """All files below a folder."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
+
+
+FOREIGN = {"findings/thesis.txt": b"years of work", "model.onnx": b"mine", "run.json": b"{}"}
+
+
+@pytest.mark.parametrize("there", [FOREIGN, *({name: content} for name, content in FOREIGN.items())])
+@pytest.mark.parametrize("option", [[], ["--fresh"]])
+def test_an_output_with_files_of_somebody_else_is_refused_and_left_as_it_is(
+    tiny_folder: Path, tmp_path: Path, there: dict[str, bytes], option: list[str]
+) -> None:
+    archive = archives.write(tmp_path / "in", {"a.jpg": FILM})
+    output = archives.write(tmp_path / "out", there)
+    ended = archives.run(archive, output, *option, MODEL_DIR=str(tiny_folder), DEVICE="cpu")
+    assert (ended.returncode, "take another OUTPUT" in ended.stderr) == (2, True), ended.stderr
+    assert everything(output) == there
+
+
+@pytest.mark.parametrize("archive", ["nowhere", "empty", "out/findings", "linked"])
+def test_fresh_deletes_nothing_before_input_is_looked_at(
+    tiny_folder: Path, tmp_path: Path, archive: str
+) -> None:
+    output = tmp_path / "out"
+    judge(*begin(archives.write(tmp_path / "in", GOOD), output, tiny_folder))
+    archives.write(output, {"findings/a.jpg": FILM, "findings/b/c.png": DARK})
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "linked").symlink_to(output / "findings" / "b")
+    before = everything(output)
+    ended = archives.run(tmp_path / archive, output, "--fresh", MODEL_DIR=str(tiny_folder), DEVICE="cpu")
+    assert ended.returncode == 2, ended.stderr
+    assert everything(output) == before
+
+
+def test_clearing_deletes_what_the_run_wrote_and_nothing_else(tiny_folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    archive = archives.write(tmp_path / "in", GOOD | {"bad.jpg": b""})
+    _, run = begin(archive, output, tiny_folder)
+    judge(_, run)
+    foreign = {
+        "findings/thesis.txt": b"1",
+        "findings/000000-00.parquet.bak": b"2",
+        "refused/all.parquet": b"3",
+        "listing/part-000009.parquet/part-000000.parquet": b"4",
+        "notes/findings/000000-00.parquet": b"5",
+    }
+    archives.write(output, foreign)
+    Output(Folder(output)).clear(run)
+    assert {name: content for name, content in everything(output).items() if name != "run.json"} == foreign
+    left = Output(Folder(output)).begun()
+    assert left is not None
+    assert left.listings == (), "cut off here, it is cleared again"
+
+
+def test_another_model_is_neither_deleted_nor_overwritten(tiny_folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    _, run = begin(archives.write(tmp_path / "in", GOOD), output, tiny_folder)
+    (output / "model.onnx").write_bytes(b"mine")
+    before = everything(output)
+    for ask in (lambda: Output(Folder(output)).clear(run), lambda: Output(Folder(output)).keep(run, b"new")):
+        with pytest.raises(OutputRefused, match="not the run's model"):
+            ask()
+    assert everything(output) == before
+
+
+def test_a_run_that_was_cut_off_before_its_listing_was_whole_begins_anew(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    archive, output = archives.write(tmp_path / "in", {"a.jpg": FILM}), tmp_path / "out"
+    settings = {"MODEL_DIR": str(tiny_folder), "DEVICE": "cpu"}
+    assert archives.run(archive, output, **settings).returncode == 0
+    shutil.copy(output / "findings/000000-00.parquet", output / "findings/000000-07.parquet")
+    begun = Output(Folder(output)).begun()
+    assert begun is not None
+    begun = begun.model_copy(update={"listings": ()})
+    (output / "run.json").write_text(begun.model_dump_json())
+    ended = archives.run(archive, output, **settings)
+    assert (ended.returncode, "This run: 1 films" in ended.stdout) == (0, True), ended.stderr
+    assert [row["path"] for row in archives.rows(output)] == ["a.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("place", "within"),
+    [
+        ("memory://x/findings", True),
+        ("memory://x/findings/a", True),
+        ("memory://x", False),
+        ("memory://x/findings-old", False),
+    ],
+)
+def test_what_lies_in_a_folder_of_a_bucket(place: str, *, within: bool) -> None:
+    assert inside(open_place(place), open_place("memory://x"), "findings") is within
