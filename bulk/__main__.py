@@ -62,7 +62,7 @@ def score(
         bool, typer.Option("--update", help="Look for films that came since, and judge them too.")
     ] = False,
     retry: Annotated[
-        bool, typer.Option("--retry", help="Judge shards again with films that could not be opened.")
+        bool, typer.Option("--retry", help="Judge films again that could not be opened.")
     ] = False,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Delete what earlier runs wrote to OUTPUT, and begin anew.")
@@ -79,7 +79,7 @@ def score(
     1    the model is refused, or the device does not run it
     2    a setting or an argument is wrong, there is no film, or OUTPUT was begun with other settings
     3    some film could not be judged; the others were
-    4    it did not finish: OUTPUT or the cluster failed; the same command goes on
+    4    it did not finish: INPUT, OUTPUT or the cluster failed; the same command goes on
     130  interrupted (143: terminated); the same command goes on
     """
     signal.signal(signal.SIGTERM, _terminate)
@@ -94,20 +94,20 @@ def score(
             terms = _terms(chosen, films, classifier, with_uids=with_uids)
             model = _model(chosen, device, classifier.sha256)
             run = _run(target, films, terms, model, fresh=fresh, update=update)
-            if retry:
-                target.forget(refusals.NOT_OPENED)
-            tally = progress.Tally(target.pending_films(run))
+            again = target.with_code(run, refusals.NOT_OPENED) if retry else {}
+            tally = progress.Tally(target.pending_films(run) + sum(again.values()))
             if tally.total:
                 if address is None:
                     stack.enter_context(cluster.connected(None, gpus=device == "cuda"))
                 count = workers or cluster.workers_of_cluster(device)
-                job = _job(chosen, films, target.place, device, terms)
+                job = _job(chosen, films, target.place, device, terms, retry=retry)
+                shards = [*target.pending(run), *again]
                 from bulk import pool  # noqa: PLC0415 - Ray, which is slow to import, waits until there is work
 
                 # Ray's own handler would leave without a word.
                 signal.signal(signal.SIGTERM, _terminate)
                 with progress.shown(tally) as shown:
-                    for done in pool.judge(job, target, run, count):
+                    for done in pool.judge(job, shards, count):
                         shown.add(done)
         refused = target.refused()
     except KeyboardInterrupt as error:
@@ -172,6 +172,7 @@ def _run(target: Output, films: Place, terms: Terms, model: ModelFile, *, fresh:
         if inside(films, target.place, folder):
             raise OutputRefused(f"{films.shown} is where OUTPUT keeps its '{folder}': take another OUTPUT.")
     run = target.begun()
+    films.require()
     if run is not None and not fresh:
         target.go_on(run, terms)
     if run is None or fresh or not run.listings:
@@ -191,7 +192,9 @@ def _run(target: Output, films: Place, terms: Terms, model: ModelFile, *, fresh:
     return run
 
 
-def _job(chosen: Settings, films: Place, output: Place, device: ProviderName, terms: Terms) -> Job:
+def _job(
+    chosen: Settings, films: Place, output: Place, device: ProviderName, terms: Terms, *, retry: bool
+) -> Job:
     on_gpu = device == "cuda"
     threads = chosen.decode_workers
     if threads == "auto":
@@ -206,6 +209,7 @@ def _job(chosen: Settings, films: Place, output: Place, device: ProviderName, te
         threshold=chosen.threshold,
         device=device,
         cuda_memory_mb=chosen.cuda_memory_mb,
+        retry=retry,
     )
 
 

@@ -1,7 +1,7 @@
 """What ends a run before all films are judged.
 
 BulkError
-├── ArchiveRefused     INPUT is not there, or cannot be looked through
+├── ArchiveRefused     INPUT is not there, is empty, or cannot be looked through
 ├── OutputRefused      OUTPUT was begun with something else, or cannot be written
 ├── WorkerRefused      a worker cannot run the model
 └── Unfinished         results could not be written, or the cluster failed: the same command goes on
@@ -15,7 +15,7 @@ class BulkError(RuntimeError):
 
 
 class ArchiveRefused(BulkError):
-    """INPUT is not there, or cannot be looked through."""
+    """INPUT is not there, is empty, or cannot be looked through."""
 
 
 class OutputRefused(BulkError):

@@ -181,12 +181,19 @@ class Output:
 
     def put(self, shard: Shard, table: pa.Table) -> None:
         """Write a shard's findings, by which it is done."""
-        bad = table.filter(pc.not_equal(table["status"], findings.JUDGED))
-        if bad.num_rows:
-            self.place.put(f"{REFUSED}/{shard}{_SUFFIX}", findings.to_parquet(bad))
-        else:  # an attempt that was cut off may have left some
-            self.place.remove(f"{REFUSED}/{shard}{_SUFFIX}")
+        self._put_refused(shard, table)
         self.place.put(f"{FINDINGS}/{shard}{_SUFFIX}", findings.to_parquet(table))
+
+    def replace(self, shard: Shard, table: pa.Table) -> None:
+        """Write other findings of a shard that is done; cut off in between, it is still one to be retried."""
+        self.place.put(f"{FINDINGS}/{shard}{_SUFFIX}", findings.to_parquet(table))
+        self._put_refused(shard, table)
+
+    def rows(self, shard: Shard) -> list[findings.Row]:
+        """A done shard's findings."""
+        with self.place.open(f"{FINDINGS}/{shard}{_SUFFIX}") as file:
+            rows: list[findings.Row] = pq.read_table(file).to_pylist()
+        return rows
 
     def refused(self) -> Counter[str]:
         """How many films of the shards that are done have no finding, by the code of why."""
@@ -196,15 +203,19 @@ class Output:
             counts.update(self._codes(name))
         return counts
 
-    def forget(self, code: str) -> int:
-        """Have the shards judged again in which a film was refused with `code`; how many there are."""
-        forgotten = 0
-        for name in sorted(self.place.names(REFUSED) & self.place.names(FINDINGS)):
-            if code in self._codes(name):
-                self.place.remove(f"{FINDINGS}/{name}")
-                self.place.remove(f"{REFUSED}/{name}")
-                forgotten += 1
-        return forgotten
+    def with_code(self, run: Run, code: str) -> dict[Shard, int]:
+        """The shards that are done with films refused with `code`, and how many such films each has."""
+        there = self.place.names(REFUSED) & self.place.names(FINDINGS)
+        shards = [shard for shard in run.shards() if str(shard) + _SUFFIX in there]
+        counts = {shard: self._codes(str(shard) + _SUFFIX).count(code) for shard in shards}
+        return {shard: count for shard, count in counts.items() if count}
+
+    def _put_refused(self, shard: Shard, table: pa.Table) -> None:
+        bad = table.filter(pc.not_equal(table["status"], findings.JUDGED))
+        if bad.num_rows:
+            self.place.put(f"{REFUSED}/{shard}{_SUFFIX}", findings.to_parquet(bad))
+        else:  # an earlier attempt may have left some
+            self.place.remove(f"{REFUSED}/{shard}{_SUFFIX}")
 
     def _has_model(self, run: Run) -> bool:
         if MODEL not in self.place.names(""):

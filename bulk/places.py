@@ -44,6 +44,13 @@ class Place(Protocol):
             ArchiveRefused: a folder cannot be looked through.
         """
 
+    def require(self) -> None:
+        """Look whether the place is there and has something in it, as a folder has not whose disk is away.
+
+        Raises:
+            ArchiveRefused: it is not, or has nothing.
+        """
+
     def read(self, name: str, limit: int) -> bytes:
         """A file's bytes, but no more than `limit`. Raises OSError."""
 
@@ -106,9 +113,20 @@ class Folder:
 
     def files(self) -> Iterator[File]:
         """See `Place`. A folder that cannot be opened is told as a file, so that it gets a row that says so."""
-        if not self._path.is_dir():
-            raise ArchiveRefused(f"{self._path} is no folder.")
+        self.require()
         return self._below("")
+
+    def require(self) -> None:
+        """See `Place`."""
+        try:
+            with os.scandir(self._path) as found:
+                if any(found):
+                    return
+        except OSError as error:
+            if not self._path.is_dir():
+                raise ArchiveRefused(f"{self._path} is no folder.") from error
+            raise ArchiveRefused(f"{self._path} cannot be looked through: {error.strerror}.") from error
+        raise ArchiveRefused(f"There is nothing in {self._path}, so no film: is its disk away?")
 
     def _below(self, folder: str) -> Iterator[File]:
         try:
@@ -184,6 +202,15 @@ class Bucket:
     def files(self) -> Iterator[File]:
         """See `Place`."""
         return self._below("")
+
+    def require(self) -> None:
+        """See `Place`."""
+        try:
+            there = self._filesystem.get_file_info(self._path).type != fs.FileType.NotFound
+        except OSError as error:
+            raise ArchiveRefused(f"{self.shown} cannot be looked through.") from error
+        if not there:
+            raise ArchiveRefused(f"There is nothing in {self.shown}, so no film.")
 
     def _below(self, folder: str) -> Iterator[File]:
         selector = fs.FileSelector(self._at(folder), allow_not_found=False)

@@ -50,6 +50,20 @@ def test_fresh_deletes_nothing_before_input_is_looked_at(
     assert everything(output) == before
 
 
+@pytest.mark.parametrize("option", [[], ["--retry"], ["--update"]])
+def test_nothing_is_gone_on_with_while_input_is_away(
+    tiny_folder: Path, tmp_path: Path, option: list[str]
+) -> None:
+    archive, output = archives.write(tmp_path / "in", GOOD), tmp_path / "out"
+    judge(*begin(archive, output, tiny_folder))
+    archive.rename(tmp_path / "unmounted")
+    archive.mkdir()
+    before = everything(output)
+    ended = archives.run(archive, output, *option, MODEL_DIR=str(tiny_folder), DEVICE="cpu")
+    assert (ended.returncode, "is its disk away?" in ended.stderr) == (2, True), ended.stderr
+    assert everything(output) == before
+
+
 def test_clearing_deletes_what_the_run_wrote_and_nothing_else(tiny_folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     archive = archives.write(tmp_path / "in", GOOD | {"bad.jpg": b""})
@@ -75,9 +89,10 @@ def test_another_model_is_neither_deleted_nor_overwritten(tiny_folder: Path, tmp
     _, run = begin(archives.write(tmp_path / "in", GOOD), output, tiny_folder)
     (output / "model.onnx").write_bytes(b"mine")
     before = everything(output)
-    for ask in (lambda: Output(Folder(output)).clear(run), lambda: Output(Folder(output)).keep(run, b"new")):
-        with pytest.raises(OutputRefused, match="not the run's model"):
-            ask()
+    with pytest.raises(OutputRefused, match="not the run's model"):
+        Output(Folder(output)).clear(run)
+    with pytest.raises(OutputRefused, match="not the run's model"):
+        Output(Folder(output)).keep(run, b"new")
     assert everything(output) == before
 
 
