@@ -6,7 +6,7 @@ BulkError
 ├── WorkerRefused      a worker cannot run the model
 └── Unfinished         results could not be written, or the cluster failed: the same command goes on
 
-What is wrong with single films ends nothing: each has a row that says so.
+What is wrong with single films, such as NoRegularFile, ends nothing: each has a row that says so.
 """
 
 
@@ -28,3 +28,7 @@ class WorkerRefused(BulkError):
 
 class Unfinished(BulkError):
     """Results could not be written, or the cluster failed: the same command goes on."""
+
+
+class NoRegularFile(OSError):
+    """A device, a pipe or a socket, which is not opened: some wait for ever, and some never end."""

@@ -74,7 +74,7 @@ def is_film(name: str) -> bool:
 
 def has_film(archive: Place) -> bool:
     """Whether there is any film; looks no further than the first. Raises ArchiveRefused."""
-    return any(is_film(file.name) for file in archive.files())
+    return any(_may_be_film(file) for file in archive.files())
 
 
 def write(archive: Place, output: Place, earlier: Sequence[Listing] = ()) -> Listing:
@@ -89,7 +89,7 @@ def write(archive: Place, output: Place, earlier: Sequence[Listing] = ()) -> Lis
     def films() -> Iterator[File]:
         nonlocal others
         for file in archive.files():
-            if is_film(file.name):
+            if _may_be_film(file):
                 yield file
             else:
                 others += 1
@@ -102,6 +102,10 @@ def write(archive: Place, output: Place, earlier: Sequence[Listing] = ()) -> Lis
         output.put(_name(first + parts), content)
         parts, shards, count = parts + 1, shards + groups, count + len(some)
     return Listing(first_part=first, parts=parts, shards=shards, films=count, others=others)
+
+
+def _may_be_film(file: File) -> bool:
+    return file.unopened or is_film(file.name)
 
 
 def read(output: Place, shard: Shard) -> list[File]:

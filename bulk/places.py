@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
-from bulk.errors import ArchiveRefused, BulkError
+from bulk.errors import ArchiveRefused, BulkError, NoRegularFile
 
 _WHOLE_OBJECTS = (fs.S3FileSystem, fs.GcsFileSystem)
 """Stores in which an object is there whole or not at all, so that it needs no other name while it is written."""
@@ -24,11 +24,15 @@ _WHOLE_OBJECTS = (fs.S3FileSystem, fs.GcsFileSystem)
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file inside a place: its name there, bytes, and modification time in seconds since 1970."""
+    """A file inside a place: its name there, bytes, and modification time in seconds since 1970.
+
+    `unopened`: it is a folder that could not be looked through, which may hold films whatever its name.
+    """
 
     name: str
     size: int
     modified: float
+    unopened: bool = False
 
 
 class Place(Protocol):
@@ -133,7 +137,7 @@ class Folder:
             with os.scandir(self._path / folder) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
         except OSError:
-            yield File(folder.rstrip("/") or ".", 0, 0.0)
+            yield File(folder.rstrip("/") or ".", 0, 0.0, unopened=True)
             return
         for entry in entries:
             name = folder + entry.name
@@ -148,12 +152,16 @@ class Folder:
             except OSError:
                 yield File(name, 0, 0.0)
                 continue
-            if stat.S_ISREG(status.st_mode):
+            if not stat.S_ISDIR(status.st_mode):
                 yield File(name, status.st_size, status.st_mtime)
 
     def read(self, name: str, limit: int) -> bytes:
         """See `Place`."""
-        with (self._path / name).open("rb") as file:
+        path = self._path / name
+        # What is opened here cannot make it wait, as a pipe would that nobody writes to.
+        if not stat.S_ISREG(mode := path.stat().st_mode) and not stat.S_ISDIR(mode):
+            raise NoRegularFile
+        with path.open("rb") as file:
             return file.read(limit)
 
     def open(self, name: str) -> pa.NativeFile:
