@@ -121,7 +121,10 @@ def score(
     except BulkError as error:
         _end(error, UNFINISHED)
     except OSError as error:
-        _end(f"{target.place.shown} cannot be read or written: {error.strerror}.", UNFINISHED)
+        _end(
+            f"{target.place.shown} cannot be read or written: {error.strerror or type(error).__name__}.",
+            UNFINISHED,
+        )
     for line in progress.report(tally, run.films, run.others, refused, f"{target.place.shown}/{REFUSED}"):
         typer.echo(line)
     if refused:

@@ -4,6 +4,7 @@ BulkError
 ├── ArchiveRefused     INPUT is not there, is empty, or cannot be looked through
 ├── OutputRefused      OUTPUT was begun with something else, or cannot be written
 ├── WorkerRefused      a worker cannot run the model
+├── Damaged            a file of OUTPUT is not what was written
 └── Unfinished         results could not be written, or the cluster failed: the same command goes on
 
 What is wrong with single films, such as NoRegularFile, ends nothing: each has a row that says so.
@@ -24,6 +25,13 @@ class OutputRefused(BulkError):
 
 class WorkerRefused(BulkError):
     """A worker cannot run the model."""
+
+
+class Damaged(BulkError):
+    """A file of OUTPUT is not what was written, or cannot be read."""
+
+    def __init__(self, shown: str, name: str) -> None:
+        super().__init__(f"{shown}/{name} is damaged, or cannot be read.")
 
 
 class Unfinished(BulkError):

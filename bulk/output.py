@@ -22,10 +22,9 @@ from typing import Literal, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bulk import findings, listing
+from bulk import findings, listing, parquet
 from bulk.errors import OutputRefused
 from bulk.listing import Listing, Shard
 from bulk.places import Place
@@ -83,7 +82,7 @@ class Run(BaseModel):
 
 
 class Output:
-    """What a place holds of a run. Methods raise OSError where it cannot be read or written."""
+    """What a place holds of a run. Methods raise OSError where it cannot be read or written, and Damaged."""
 
     def __init__(self, place: Place) -> None:
         self.place = place
@@ -191,8 +190,8 @@ class Output:
 
     def rows(self, shard: Shard) -> list[findings.Row]:
         """A done shard's findings."""
-        with self.place.open(f"{FINDINGS}/{shard}{_SUFFIX}") as file:
-            rows: list[findings.Row] = pq.read_table(file).to_pylist()
+        with parquet.opened(self.place, f"{FINDINGS}/{shard}{_SUFFIX}") as file:
+            rows: list[findings.Row] = file.read(columns=findings.SCHEMA.names).to_pylist()
         return rows
 
     def refused(self) -> Counter[str]:
@@ -228,8 +227,8 @@ class Output:
         self.place.put(RUN, json.dumps(run.model_dump(mode="json"), indent=1).encode() + b"\n")
 
     def _codes(self, name: str) -> list[str]:
-        with self.place.open(f"{REFUSED}/{name}") as file:
-            codes: list[str] = pq.read_table(file, columns=["status"])["status"].to_pylist()
+        with parquet.opened(self.place, f"{REFUSED}/{name}") as file:
+            codes: list[str] = file.read(columns=["status"])["status"].to_pylist()
         return codes
 
 

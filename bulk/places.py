@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
 
 from bulk.errors import ArchiveRefused, BulkError, NoRegularFile
+from bulk.urls import reason, without_password
 
 _WHOLE_OBJECTS = (fs.S3FileSystem, fs.GcsFileSystem)
 """Stores in which an object is there whole or not at all, so that it needs no other name while it is written."""
@@ -84,16 +84,10 @@ def open_place(url: str) -> Place:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         filesystem, path = _by_fsspec(url)
     except OSError as error:
-        raise BulkError(f"{without_password(url)} cannot be opened: {_reason(error, url)}") from error
+        raise BulkError(f"{without_password(url)} cannot be opened: {reason(error, url)}") from error
     if isinstance(filesystem, fs.LocalFileSystem):
         return Folder(Path(path))
     return Bucket(url, filesystem, path)
-
-
-def without_password(url: str) -> str:
-    """The URL without user, password and query, in which keys may stand."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.scheme else url
 
 
 def inside(place: Place, outer: Place, folder: str) -> bool:
@@ -112,8 +106,8 @@ class Folder:
     """A folder of this machine, or one that all machines of the cluster have mounted at the same path."""
 
     def __init__(self, path: Path) -> None:
-        self.url = self.shown = str(path)
-        self._path = path
+        self._path = _plain(path)
+        self.url = self.shown = str(self._path)
 
     def files(self) -> Iterator[File]:
         """See `Place`. A folder that cannot be opened is told as a file, so that it gets a row that says so."""
@@ -279,17 +273,14 @@ def _by_fsspec(url: str) -> tuple[fs.FileSystem, str]:
     try:
         filesystem, path = fsspec.core.url_to_fs(url)
     except (ValueError, ImportError, OSError) as error:
-        raise BulkError(f"{without_password(url)} cannot be opened: {_reason(error, url)}") from error
+        raise BulkError(f"{without_password(url)} cannot be opened: {reason(error, url)}") from error
     return fs.PyFileSystem(fs.FSSpecHandler(filesystem)), path
 
 
-def _reason(error: Exception, url: str) -> str:
-    """The first line of an error, without the user, the password and the query that it may repeat."""
-    line = str(error).partition("\n")[0][:200] or type(error).__name__
-    parts = urlsplit(url)
-    for secret in (parts.netloc.rpartition("@")[0], parts.query, parts.password, parts.username):
-        line = line.replace(secret, "…") if secret else line
-    return line
+def _plain(path: Path) -> Path:
+    """The path without `..`, unless a link before it gives that another meaning."""
+    plain = Path(os.path.normpath(path))
+    return plain if plain.resolve() == path.resolve() else path
 
 
 def _umask() -> int:

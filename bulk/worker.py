@@ -15,7 +15,7 @@ from app.engine.errors import DeviceFailed, EngineError, ModelFileError
 from app.engine.model_file import ModelFile
 from app.engine.providers import ProviderName, choose_provider, open_session
 from bulk import findings, listing
-from bulk.errors import ArchiveRefused
+from bulk.errors import ArchiveRefused, Damaged
 from bulk.findings import JUDGED, Row
 from bulk.listing import Shard
 from bulk.output import MODEL, Output
@@ -96,8 +96,8 @@ class Worker:
             if done and not self._retry:
                 return Done(shard, 0, 0, 0, 0, 0.0)
             rows = self._again(shard) if done else self._first(shard)
-        except ArchiveRefused as error:
-            return _failed(shard, str(error), "input")
+        except (ArchiveRefused, Damaged) as error:
+            return _failed(shard, str(error), "input" if isinstance(error, ArchiveRefused) else "output")
         except DeviceFailed as error:
             return _failed(shard, str(error), "device")
         except OSError as error:

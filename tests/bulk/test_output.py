@@ -3,9 +3,12 @@
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from bulk.errors import OutputRefused
+from bulk import findings, listing
+from bulk.errors import Damaged, OutputRefused
+from bulk.listing import Shard
 from bulk.output import Output
 from bulk.places import Folder, inside, open_place
 from tests.bulk import archives
@@ -110,6 +113,34 @@ def test_a_run_that_was_cut_off_before_its_listing_was_whole_begins_anew(
     ended = archives.run(archive, output, **settings)
     assert (ended.returncode, "This run: 1 films" in ended.stdout) == (0, True), ended.stderr
     assert [row["path"] for row in archives.rows(output)] == ["a.jpg"]
+
+
+OTHER = findings.to_parquet(pa.table({"other": [1]}))
+
+
+@pytest.mark.parametrize("name", ["refused/000000-00.parquet", "listing/part-000000.parquet"])
+@pytest.mark.parametrize("content", [b"", b"PAR1" + bytes(50) + b"\x10\0\0\0PAR1", OTHER])
+def test_a_damaged_file_is_named(tiny_folder: Path, tmp_path: Path, name: str, content: bytes) -> None:
+    job, run = begin(archives.write(tmp_path / "in", {"a.jpg": b""}), tmp_path / "out", tiny_folder)
+    judge(job, run)
+    (tmp_path / "out" / name).write_bytes(content)
+    output = Output(Folder(tmp_path / "out"))
+    with pytest.raises(Damaged, match=f"{tmp_path}/out/{name}"):
+        output.refused() if "refused" in name else listing.read(output.place, Shard(0, 0))
+    if "listing" in name:
+        (tmp_path / "out" / "findings" / "000000-00.parquet").unlink()
+        (done,) = judge(job, run)
+        assert (done.faulty, name in done.fault) == ("output", True)
+
+
+def test_a_damaged_output_ends_the_command_with_4_and_a_line(tiny_folder: Path, tmp_path: Path) -> None:
+    archive, output = archives.write(tmp_path / "in", {"a.jpg": b""}), tmp_path / "out"
+    settings = {"MODEL_DIR": str(tiny_folder), "DEVICE": "cpu"}
+    assert archives.run(archive, output, **settings).returncode == 3
+    (output / "refused" / "000000-00.parquet").write_bytes(b"")
+    ended = archives.run(archive, output, **settings)
+    assert (ended.returncode, ended.stderr.count("\n")) == (4, 1), ended.stderr
+    assert "refused/000000-00.parquet is damaged" in ended.stderr
 
 
 @pytest.mark.parametrize(
