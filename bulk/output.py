@@ -198,16 +198,17 @@ class Output:
         """How many films of the shards that are done have no finding, by the code of why."""
         done = self.place.names(FINDINGS)
         counts: Counter[str] = Counter()
-        for name in sorted(self.place.names(REFUSED) & done):
-            counts.update(self._codes(name))
+        for codes in _each(self._codes, sorted(self.place.names(REFUSED) & done)):
+            counts.update(codes)
         return counts
 
     def with_code(self, run: Run, code: str) -> dict[Shard, int]:
         """The shards that are done with films refused with `code`, and how many such films each has."""
         there = self.place.names(REFUSED) & self.place.names(FINDINGS)
         shards = [shard for shard in run.shards() if str(shard) + _SUFFIX in there]
-        counts = {shard: self._codes(str(shard) + _SUFFIX).count(code) for shard in shards}
-        return {shard: count for shard, count in counts.items() if count}
+        refused = _each(self._codes, [str(shard) + _SUFFIX for shard in shards])
+        counts = ((shard, codes.count(code)) for shard, codes in zip(shards, refused, strict=True))
+        return {shard: count for shard, count in counts if count}
 
     def _put_refused(self, shard: Shard, table: pa.Table) -> None:
         bad = table.filter(pc.not_equal(table["status"], findings.JUDGED))

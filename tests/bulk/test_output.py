@@ -1,7 +1,9 @@
 """What is in OUTPUT and is not ours stays, whatever is asked."""
 
 import shutil
+import threading
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -113,6 +115,26 @@ def test_a_run_that_was_cut_off_before_its_listing_was_whole_begins_anew(
     ended = archives.run(archive, output, **settings)
     assert (ended.returncode, "This run: 1 films" in ended.stdout) == (0, True), ended.stderr
     assert [row["path"] for row in archives.rows(output)] == ["a.jpg"]
+
+
+def test_the_small_files_are_read_many_at_once_since_a_store_takes_its_time(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = archives.write(tmp_path / "in", {f"{number:03}.jpg": b"" for number in range(128)})
+    job, run = begin(archive, tmp_path / "out", tiny_folder)
+    judge(job, run)
+    together = threading.Barrier(8)
+    opened = Folder.open
+
+    def waits(self: Folder, name: str) -> Any:
+        together.wait(archives.PATIENCE_SECONDS)
+        return opened(self, name)
+
+    output = Output(Folder(tmp_path / "out"))
+    with monkeypatch.context() as patched:
+        patched.setattr(Folder, "open", waits)
+        assert output.refused() == {"unreadable-image": 128}
+        assert set(output.with_code(run, "unreadable-image").values()) == {16}
 
 
 OTHER = findings.to_parquet(pa.table({"other": [1]}))
