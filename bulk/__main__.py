@@ -16,8 +16,8 @@ from app.engine.providers import ProviderName
 from app.settings import InvalidSettings, Settings
 from bulk import cluster, findings, listing, progress, refusals
 from bulk.errors import ArchiveRefused, BulkError, OutputRefused, WorkerRefused
-from bulk.output import REFUSED, Output, Run, Terms
-from bulk.places import Folder, Place, open_place
+from bulk.output import OWN_FOLDERS, REFUSED, Output, Run, Terms
+from bulk.places import Folder, Place, inside, open_place
 from bulk.scoring import Pace, Rules
 from bulk.worker import Job
 
@@ -62,7 +62,7 @@ def score(
         bool, typer.Option("--update", help="Look for films that came since, and judge them too.")
     ] = False,
     retry: Annotated[
-        bool, typer.Option("--retry", help="Judge shards again with films that could not be opened.")
+        bool, typer.Option("--retry", help="Judge films again that could not be opened.")
     ] = False,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Delete what earlier runs wrote to OUTPUT, and begin anew.")
@@ -79,7 +79,7 @@ def score(
     1    the model is refused, or the device does not run it
     2    a setting or an argument is wrong, there is no film, or OUTPUT was begun with other settings
     3    some film could not be judged; the others were
-    4    it did not finish: OUTPUT or the cluster failed; the same command goes on
+    4    it did not finish: INPUT, OUTPUT or the cluster failed; the same command goes on
     130  interrupted (143: terminated); the same command goes on
     """
     signal.signal(signal.SIGTERM, _terminate)
@@ -94,20 +94,20 @@ def score(
             terms = _terms(chosen, films, classifier, with_uids=with_uids)
             model = _model(chosen, device, classifier.sha256)
             run = _run(target, films, terms, model, fresh=fresh, update=update)
-            if retry:
-                target.forget(refusals.NOT_OPENED)
-            tally = progress.Tally(target.pending_films(run))
+            again = target.with_code(run, refusals.NOT_OPENED) if retry else {}
+            tally = progress.Tally(target.pending_films(run) + sum(again.values()))
             if tally.total:
                 if address is None:
                     stack.enter_context(cluster.connected(None, gpus=device == "cuda"))
                 count = workers or cluster.workers_of_cluster(device)
-                job = _job(chosen, films, target.place, device, terms)
+                job = _job(chosen, films, target.place, device, terms, retry=retry)
+                shards = [*target.pending(run), *again]
                 from bulk import pool  # noqa: PLC0415 - Ray, which is slow to import, waits until there is work
 
                 # Ray's own handler would leave without a word.
                 signal.signal(signal.SIGTERM, _terminate)
                 with progress.shown(tally) as shown:
-                    for done in pool.judge(job, target, run, count):
+                    for done in pool.judge(job, shards, count):
                         shown.add(done)
         refused = target.refused()
     except KeyboardInterrupt as error:
@@ -121,7 +121,10 @@ def score(
     except BulkError as error:
         _end(error, UNFINISHED)
     except OSError as error:
-        _end(f"{target.place.shown} cannot be read or written: {error.strerror}.", UNFINISHED)
+        _end(
+            f"{target.place.shown} cannot be read or written: {error.strerror or type(error).__name__}.",
+            UNFINISHED,
+        )
     for line in progress.report(tally, run.films, run.others, refused, f"{target.place.shown}/{REFUSED}"):
         typer.echo(line)
     if refused:
@@ -167,25 +170,34 @@ def _terms(chosen: Settings, films: Place, classifier: Classifier, *, with_uids:
 
 
 def _run(target: Output, films: Place, terms: Terms, model: ModelFile, *, fresh: bool, update: bool) -> Run:
-    """The run to go on with, or a new one once its films are listed."""
-    if fresh:
-        target.clear()
+    """The run to go on with, or a new one once its films are listed; INPUT is looked at before OUTPUT changes."""
+    for folder in OWN_FOLDERS:
+        if inside(films, target.place, folder):
+            raise OutputRefused(f"{films.shown} is where OUTPUT keeps its '{folder}': take another OUTPUT.")
     run = target.begun()
-    if run is not None:
+    films.require()
+    if run is not None and not fresh:
         target.go_on(run, terms)
+    if run is None or fresh or not run.listings:
+        if not listing.has_film(films):
+            raise ArchiveRefused(f"There is no film in {films.shown}.")
+        if run is not None:
+            target.clear(run)
+        run = None
+        target.keep(Run(begun=findings.now(), terms=terms, listings=()), model.content)
     if run is None or update:
         earlier = () if run is None else run.listings
         typer.echo(f"Looking for films in {films.shown} …", err=True)
         found = listing.write(films, target.place, earlier)
         begun = findings.now() if run is None else run.begun
         run = Run(begun=begun, terms=terms, listings=(*earlier, found))
-        if not run.films:
-            raise ArchiveRefused(f"There is no film in {films.shown}.")
         target.keep(run, model.content)
     return run
 
 
-def _job(chosen: Settings, films: Place, output: Place, device: ProviderName, terms: Terms) -> Job:
+def _job(
+    chosen: Settings, films: Place, output: Place, device: ProviderName, terms: Terms, *, retry: bool
+) -> Job:
     on_gpu = device == "cuda"
     threads = chosen.decode_workers
     if threads == "auto":
@@ -200,6 +212,7 @@ def _job(chosen: Settings, films: Place, output: Place, device: ProviderName, te
         threshold=chosen.threshold,
         device=device,
         cuda_memory_mb=chosen.cuda_memory_mb,
+        retry=retry,
     )
 
 

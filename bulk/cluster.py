@@ -4,6 +4,7 @@ import logging
 import os
 import secrets
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,18 +38,19 @@ def connected(address: str | None, *, gpus: bool) -> Iterator[None]:
     from ray.exceptions import RayError  # noqa: PLC0415
 
     try:
-        if address is None:
-            ray.init(
-                num_cpus=usable_cores(),
-                num_gpus=None if gpus else 0,
-                include_dashboard=False,
-                object_store_memory=OBJECT_STORE_BYTES,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                _temp_dir=folder,
-            )
-        else:
-            ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+        with _no_native_words():
+            if address is None:
+                ray.init(
+                    num_cpus=usable_cores(),
+                    num_gpus=None if gpus else 0,
+                    include_dashboard=False,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    _temp_dir=folder,
+                )
+            else:
+                ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
         yield
     except (RayError, ConnectionError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not isinstance(error, RayError) and ray.is_initialized():
@@ -58,6 +60,24 @@ def connected(address: str | None, *, gpus: bool) -> Iterator[None]:
         ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _no_native_words() -> Iterator[None]:
+    """Without what Ray's native code writes to standard error: that it will write nothing, for one."""
+    if sys.stderr is None:  # closed, and the number may be another file's
+        yield
+        return
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(nowhere)
+        os.close(kept)
 
 
 def device_of_cluster(wanted: Device) -> ProviderName:

@@ -1,12 +1,13 @@
 """What ends a run before all films are judged.
 
 BulkError
-├── ArchiveRefused     INPUT is not there, or cannot be looked through
+├── ArchiveRefused     INPUT is not there, is empty, or cannot be looked through
 ├── OutputRefused      OUTPUT was begun with something else, or cannot be written
 ├── WorkerRefused      a worker cannot run the model
+├── Damaged            a file of OUTPUT is not what was written
 └── Unfinished         results could not be written, or the cluster failed: the same command goes on
 
-What is wrong with single films ends nothing: each has a row that says so.
+What is wrong with single films, such as NoRegularFile, ends nothing: each has a row that says so.
 """
 
 
@@ -15,7 +16,7 @@ class BulkError(RuntimeError):
 
 
 class ArchiveRefused(BulkError):
-    """INPUT is not there, or cannot be looked through."""
+    """INPUT is not there, is empty, or cannot be looked through."""
 
 
 class OutputRefused(BulkError):
@@ -26,5 +27,16 @@ class WorkerRefused(BulkError):
     """A worker cannot run the model."""
 
 
+class Damaged(BulkError):
+    """A file of OUTPUT is not what was written, or cannot be read."""
+
+    def __init__(self, shown: str, name: str) -> None:
+        super().__init__(f"{shown}/{name} is damaged, or cannot be read.")
+
+
 class Unfinished(BulkError):
     """Results could not be written, or the cluster failed: the same command goes on."""
+
+
+class NoRegularFile(OSError):
+    """A device, a pipe or a socket, which is not opened: some wait for ever, and some never end."""

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
+from bulk import parquet
 from bulk.places import File, Place, order
 
 FOLDER = "listing"
@@ -72,6 +73,11 @@ def is_film(name: str) -> bool:
     return suffix in FILM_SUFFIXES or not suffix or suffix[1:].isdigit()
 
 
+def has_film(archive: Place) -> bool:
+    """Whether there is any film; looks no further than the first. Raises ArchiveRefused."""
+    return any(_may_be_film(file) for file in archive.files())
+
+
 def write(archive: Place, output: Place, earlier: Sequence[Listing] = ()) -> Listing:
     """List the films of `archive` that are in none of the earlier listings; holds one part in memory.
 
@@ -84,7 +90,7 @@ def write(archive: Place, output: Place, earlier: Sequence[Listing] = ()) -> Lis
     def films() -> Iterator[File]:
         nonlocal others
         for file in archive.files():
-            if is_film(file.name):
+            if _may_be_film(file):
                 yield file
             else:
                 others += 1
@@ -99,17 +105,20 @@ def write(archive: Place, output: Place, earlier: Sequence[Listing] = ()) -> Lis
     return Listing(first_part=first, parts=parts, shards=shards, films=count, others=others)
 
 
+def _may_be_film(file: File) -> bool:
+    return file.unopened or is_film(file.name)
+
+
 def read(output: Place, shard: Shard) -> list[File]:
-    """The films of a shard. Raises OSError."""
-    with output.open(_name(shard.part)) as file:
-        return _files(pq.ParquetFile(file).read_row_group(shard.group))
+    """The films of a shard. Raises OSError and Damaged."""
+    with parquet.opened(output, _name(shard.part)) as file:
+        return _files(file.read_row_group(shard.group, columns=_SCHEMA.names))
 
 
 def sizes(output: Place, part: int) -> list[int]:
-    """How many films each shard of a part has. Raises OSError."""
-    with output.open(_name(part)) as file:
-        metadata = pq.ParquetFile(file).metadata
-        return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+    """How many films each shard of a part has. Raises OSError and Damaged."""
+    with parquet.opened(output, _name(part)) as file:
+        return [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
 
 
 def known(output: Place, earlier: Iterable[Listing]) -> Iterator[str]:
@@ -159,5 +168,5 @@ def _part(files: Sequence[File]) -> tuple[bytes, int]:
 
 
 def _files(table: pa.Table) -> list[File]:
-    names, sizes, times = (column.to_pylist() for column in table.columns)
+    names, sizes, times = (table[name].to_pylist() for name in _SCHEMA.names)
     return [File(os.fsdecode(name), size, time) for name, size, time in zip(names, sizes, times, strict=True)]

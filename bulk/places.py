@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
 
-from bulk.errors import ArchiveRefused, BulkError
+from bulk.errors import ArchiveRefused, BulkError, NoRegularFile
+from bulk.urls import reason, without_password
 
 _WHOLE_OBJECTS = (fs.S3FileSystem, fs.GcsFileSystem)
 """Stores in which an object is there whole or not at all, so that it needs no other name while it is written."""
@@ -24,11 +24,15 @@ _WHOLE_OBJECTS = (fs.S3FileSystem, fs.GcsFileSystem)
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file inside a place: its name there, bytes, and modification time in seconds since 1970."""
+    """A file inside a place: its name there, bytes, and modification time in seconds since 1970.
+
+    `unopened`: it is a folder that could not be looked through, which may hold films whatever its name.
+    """
 
     name: str
     size: int
     modified: float
+    unopened: bool = False
 
 
 class Place(Protocol):
@@ -44,6 +48,13 @@ class Place(Protocol):
             ArchiveRefused: a folder cannot be looked through.
         """
 
+    def require(self) -> None:
+        """Look whether the place is there and has something in it, as a folder has not whose disk is away.
+
+        Raises:
+            ArchiveRefused: it is not, or has nothing.
+        """
+
     def read(self, name: str, limit: int) -> bytes:
         """A file's bytes, but no more than `limit`. Raises OSError."""
 
@@ -57,7 +68,7 @@ class Place(Protocol):
         """The files directly in a folder of this place; none where there is no such folder. Raises OSError."""
 
     def remove(self, name: str) -> None:
-        """Delete a file, or a folder with all that is in it, if it is there. Raises OSError."""
+        """Delete a file if it is there; a folder stays. Raises OSError."""
 
 
 def open_place(url: str) -> Place:
@@ -73,16 +84,17 @@ def open_place(url: str) -> Place:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         filesystem, path = _by_fsspec(url)
     except OSError as error:
-        raise BulkError(f"{without_password(url)} cannot be opened: {_reason(error, url)}") from error
+        raise BulkError(f"{without_password(url)} cannot be opened: {reason(error, url)}") from error
     if isinstance(filesystem, fs.LocalFileSystem):
         return Folder(Path(path))
     return Bucket(url, filesystem, path)
 
 
-def without_password(url: str) -> str:
-    """The URL without user, password and query, in which keys may stand."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.scheme else url
+def inside(place: Place, outer: Place, folder: str) -> bool:
+    """Whether a place is, or lies in, a folder of another one."""
+    if isinstance(place, Folder) and isinstance(outer, Folder):
+        return Path(place.url).resolve().is_relative_to((Path(outer.url) / folder).resolve())
+    return f"{place.shown}/".startswith(f"{outer.shown}/{folder}/")
 
 
 def order(name: str) -> tuple[str, ...]:
@@ -94,21 +106,32 @@ class Folder:
     """A folder of this machine, or one that all machines of the cluster have mounted at the same path."""
 
     def __init__(self, path: Path) -> None:
-        self.url = self.shown = str(path)
-        self._path = path
+        self._path = _plain(path)
+        self.url = self.shown = str(self._path)
 
     def files(self) -> Iterator[File]:
         """See `Place`. A folder that cannot be opened is told as a file, so that it gets a row that says so."""
-        if not self._path.is_dir():
-            raise ArchiveRefused(f"{self._path} is no folder.")
+        self.require()
         return self._below("")
+
+    def require(self) -> None:
+        """See `Place`."""
+        try:
+            with os.scandir(self._path) as found:
+                if any(found):
+                    return
+        except OSError as error:
+            if not self._path.is_dir():
+                raise ArchiveRefused(f"{self._path} is no folder.") from error
+            raise ArchiveRefused(f"{self._path} cannot be looked through: {error.strerror}.") from error
+        raise ArchiveRefused(f"There is nothing in {self._path}, so no film: is its disk away?")
 
     def _below(self, folder: str) -> Iterator[File]:
         try:
             with os.scandir(self._path / folder) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
         except OSError:
-            yield File(folder.rstrip("/") or ".", 0, 0.0)
+            yield File(folder.rstrip("/") or ".", 0, 0.0, unopened=True)
             return
         for entry in entries:
             name = folder + entry.name
@@ -123,12 +146,16 @@ class Folder:
             except OSError:
                 yield File(name, 0, 0.0)
                 continue
-            if stat.S_ISREG(status.st_mode):
+            if not stat.S_ISDIR(status.st_mode):
                 yield File(name, status.st_size, status.st_mtime)
 
     def read(self, name: str, limit: int) -> bytes:
         """See `Place`."""
-        with (self._path / name).open("rb") as file:
+        path = self._path / name
+        # What is opened here cannot make it wait, as a pipe would that nobody writes to.
+        if not stat.S_ISREG(mode := path.stat().st_mode) and not stat.S_ISDIR(mode):
+            raise NoRegularFile
+        with path.open("rb") as file:
             return file.read(limit)
 
     def open(self, name: str) -> pa.NativeFile:
@@ -161,9 +188,7 @@ class Folder:
     def remove(self, name: str) -> None:
         """See `Place`."""
         path = self._path / name
-        if path.is_dir():
-            fs.LocalFileSystem().delete_dir(str(path))
-        else:
+        if not path.is_dir():
             path.unlink(missing_ok=True)
 
 
@@ -179,6 +204,15 @@ class Bucket:
     def files(self) -> Iterator[File]:
         """See `Place`."""
         return self._below("")
+
+    def require(self) -> None:
+        """See `Place`."""
+        try:
+            there = self._filesystem.get_file_info(self._path).type != fs.FileType.NotFound
+        except OSError as error:
+            raise ArchiveRefused(f"{self.shown} cannot be looked through.") from error
+        if not there:
+            raise ArchiveRefused(f"There is nothing in {self.shown}, so no film.")
 
     def _below(self, folder: str) -> Iterator[File]:
         selector = fs.FileSelector(self._at(folder), allow_not_found=False)
@@ -226,10 +260,7 @@ class Bucket:
 
     def remove(self, name: str) -> None:
         """See `Place`."""
-        kind = self._filesystem.get_file_info(self._at(name)).type
-        if kind == fs.FileType.Directory:
-            self._filesystem.delete_dir(self._at(name))
-        elif kind == fs.FileType.File:
+        if self._filesystem.get_file_info(self._at(name)).type == fs.FileType.File:
             self._filesystem.delete_file(self._at(name))
 
     def _at(self, name: str) -> str:
@@ -242,17 +273,14 @@ def _by_fsspec(url: str) -> tuple[fs.FileSystem, str]:
     try:
         filesystem, path = fsspec.core.url_to_fs(url)
     except (ValueError, ImportError, OSError) as error:
-        raise BulkError(f"{without_password(url)} cannot be opened: {_reason(error, url)}") from error
+        raise BulkError(f"{without_password(url)} cannot be opened: {reason(error, url)}") from error
     return fs.PyFileSystem(fs.FSSpecHandler(filesystem)), path
 
 
-def _reason(error: Exception, url: str) -> str:
-    """The first line of an error, without the user, the password and the query that it may repeat."""
-    line = str(error).partition("\n")[0][:200] or type(error).__name__
-    parts = urlsplit(url)
-    for secret in (parts.netloc.rpartition("@")[0], parts.query, parts.password, parts.username):
-        line = line.replace(secret, "…") if secret else line
-    return line
+def _plain(path: Path) -> Path:
+    """The path without `..`, unless a link before it gives that another meaning."""
+    plain = Path(os.path.normpath(path))
+    return plain if plain.resolve() == path.resolve() else path
 
 
 def _umask() -> int:

@@ -10,7 +10,6 @@ from ray.exceptions import RayError
 
 from bulk.errors import Unfinished, WorkerRefused
 from bulk.listing import Shard
-from bulk.output import Output, Run
 from bulk.worker import Done, Job, Worker
 
 CORES_A_WORKER = 0.45
@@ -22,22 +21,24 @@ PATIENCE_SECONDS = 900
 """Without any shard done, until the workers are started anew."""
 
 
-def judge(job: Job, output: Output, run: Run, workers: int) -> Iterator[Done]:
-    """Judge what is pending; tells of each shard once it is done.
+def judge(job: Job, shards: Sequence[Shard], workers: int) -> Iterator[Done]:
+    """Judge shards; tells of each once it is done.
 
     Raises:
         WorkerRefused: the workers cannot run the model.
-        Unfinished: OUTPUT cannot be written, or the cluster does nothing any more.
+        Unfinished: INPUT is away, OUTPUT cannot be written, or the cluster does nothing any more.
     """
-    pending = output.pending(run)
+    pending = list(shards)
     while pending:
+        told: set[Shard] = set()
         for first in range(0, len(pending), SHARDS_A_LEG):
             leg = pending[first : first + SHARDS_A_LEG]
             for done in _leg(job, leg, min(workers, len(leg))):
                 if done.fault:
                     raise (WorkerRefused if done.faulty == "device" else Unfinished)(done.fault)
+                told.add(done.shard)
                 yield done
-        left = output.pending(run)
+        left = [shard for shard in pending if shard not in told]
         if len(left) == len(pending):
             raise Unfinished(f"The workers died at {len(left)} of the shards, the first of them {left[0]}.")
         pending = left

@@ -4,6 +4,7 @@ import os
 
 from app.engine.errors import DeviceFailed
 from app.imaging import ImagingError, TooManyPixels, UnreadableImage, UnsuitableFilm, UnsupportedImage
+from bulk.errors import NoRegularFile
 
 CODES: dict[type[Exception], str] = {
     UnreadableImage: "unreadable-image",
@@ -24,6 +25,8 @@ _DEVICE = "The device answered with something that is not a probability."
 
 def refusal(error: Exception) -> tuple[str, str]:
     """Code and sentence for an exception; the sentence quotes neither the file's name nor its content."""
+    if isinstance(error, NoRegularFile):
+        return NOT_OPENED, "The file cannot be read: it is a device, a pipe or a socket."
     if isinstance(error, OSError):
         # Not its own words: those of object stores repeat the name.
         why = os.strerror(error.errno) if error.errno else type(error).__name__

@@ -15,16 +15,21 @@ from app.engine.errors import DeviceFailed, EngineError, ModelFileError
 from app.engine.model_file import ModelFile
 from app.engine.providers import ProviderName, choose_provider, open_session
 from bulk import findings, listing
+from bulk.errors import ArchiveRefused, Damaged
 from bulk.findings import JUDGED, Row
 from bulk.listing import Shard
 from bulk.output import MODEL, Output
-from bulk.places import open_place
+from bulk.places import File, open_place
+from bulk.refusals import NOT_OPENED
 from bulk.scoring import Pace, Rules, Scorer
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What every worker is told. `archive` and `output` are URLs, opened with the worker's own rights."""
+    """What every worker is told. `archive` and `output` are URLs, opened with the worker's own rights.
+
+    `retry`: whether films that could not be opened are judged again in the shards that are done.
+    """
 
     archive: str
     output: str
@@ -34,6 +39,7 @@ class Job:
     threshold: float | None
     device: ProviderName
     cuda_memory_mb: int | None
+    retry: bool = False
 
 
 class Done(NamedTuple):
@@ -47,7 +53,7 @@ class Done(NamedTuple):
     seconds: float
     fault: str = ""
     faulty: str = ""
-    """What is at fault: "device" or "output"."""
+    """What is at fault: "device", "input" or "output"."""
 
 
 class Worker:
@@ -55,6 +61,8 @@ class Worker:
 
     def __init__(self, job: Job) -> None:
         self._refused = ""
+        self._retry = job.retry
+        self._archive = open_place(job.archive)
         self._output = Output(open_place(job.output))
         imaging.prepare()
         try:
@@ -67,7 +75,7 @@ class Worker:
         except OSError as error:
             self._refused = f"the model cannot be read from {self._output.place.shown}: {error.strerror}."
             return
-        self._scorer = Scorer(open_place(job.archive), classifier, job.rules, job.pace)
+        self._scorer = Scorer(self._archive, classifier, job.rules, job.pace)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Judge the shards of a batch, given as `part` and `group`."""
@@ -79,22 +87,46 @@ class Worker:
         return batch | {name: np.array(values) for name, values in columns.items()}
 
     def judge(self, shard: Shard) -> Done:
-        """Judge a shard and write its findings; nothing if they are there."""
+        """Judge a shard and write its findings; nothing if they are there, but for a retry."""
         if self._refused:
             return _failed(shard, self._refused, "device")
         started = time.perf_counter()
         try:
-            if self._output.is_done(shard):
+            done = self._output.is_done(shard)
+            if done and not self._retry:
                 return Done(shard, 0, 0, 0, 0, 0.0)
-            files = listing.read(self._output.place, shard)
-            rows = self._scorer.score(files)
-            self._output.put(shard, findings.to_table(rows))
+            rows = self._again(shard) if done else self._first(shard)
+        except (ArchiveRefused, Damaged) as error:
+            return _failed(shard, str(error), "input" if isinstance(error, ArchiveRefused) else "output")
         except DeviceFailed as error:
             return _failed(shard, str(error), "device")
         except OSError as error:
             reason = error.strerror or type(error).__name__
             return _failed(shard, f"{self._output.place.shown} cannot be read or written: {reason}", "output")
         return summary(shard, rows, time.perf_counter() - started)
+
+    def _first(self, shard: Shard) -> list[Row]:
+        rows = self._score(listing.read(self._output.place, shard))
+        self._output.put(shard, findings.to_table(rows))
+        return rows
+
+    def _again(self, shard: Shard) -> list[Row]:
+        """Judge the films that could not be opened; the other rows stay. The rows that are new."""
+        rows = self._output.rows(shard)
+        files = listing.read(self._output.place, shard)
+        unopened = [number for number, row in enumerate(rows) if row["status"] == NOT_OPENED]
+        new = self._score([files[number] for number in unopened])
+        for number, row in zip(unopened, new, strict=True):
+            rows[number] = row
+        self._output.replace(shard, findings.to_table(rows))
+        return new
+
+    def _score(self, files: list[File]) -> list[Row]:
+        """Raises ArchiveRefused where films cannot be opened since INPUT is away: that is not their fault."""
+        rows = self._scorer.score(files)
+        if any(row["status"] == NOT_OPENED for row in rows):
+            self._archive.require()
+        return rows
 
 
 def open_classifier(job: Job, output: Output) -> Classifier:

@@ -1,13 +1,14 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulk import listing
-from bulk.errors import ArchiveRefused
+from bulk import listing, refusals
+from bulk.errors import ArchiveRefused, NoRegularFile
 from bulk.listing import MOST_FILMS, SHARDS_A_PART, Listing, Shard
 from bulk.places import File, Folder, order
 
@@ -48,6 +49,7 @@ def test_a_listing_has_every_film_once_in_order_whatever_the_number_of_its_parts
     assert sum(sum(listing.sizes(output, part)) for part in range(2)) == len(there)
 
 
+@settings(deadline=None)
 @given(earlier=st.lists(NAMES, max_size=3), later=NAMES)
 def test_an_update_lists_what_is_new_and_nothing_twice(
     tmp_path_factory: pytest.TempPathFactory, earlier: list[list[str]], later: list[str]
@@ -101,6 +103,41 @@ def test_a_name_that_is_not_utf_8_comes_back_as_it_is(tmp_path: Path) -> None:
     listing.write(Folder(archive), output)
     (film,) = listing.read(output, Shard(0, 0))
     assert Folder(archive).read(film.name, 10) == b"x"
+
+
+def test_a_folder_that_cannot_be_opened_is_listed_whatever_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive, output = tmp_path / "in", Folder(tmp_path / "out")
+    for name in ("dr.smith", "plain", "open"):
+        (archive / name).mkdir(parents=True)
+        (archive / name / "film.jpg").write_bytes(b"x")
+    look = os.scandir
+
+    def denied(path: Path) -> Any:  # no mode keeps root out
+        if path.name in {"dr.smith", "plain"}:
+            raise PermissionError(13, "Permission denied")
+        return look(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.scandir", denied)
+        found = listing.write(Folder(archive), output)
+    assert names(output, found) == ["dr.smith", "open/film.jpg", "plain"]
+    assert found.others == 0
+
+
+def test_pipes_and_devices_are_listed_by_their_names_and_never_opened(tmp_path: Path) -> None:
+    archive, output = tmp_path / "in", Folder(tmp_path / "out")
+    archive.mkdir()
+    os.mkfifo(archive / "pipe.jpg")
+    os.mkfifo(archive / "pipe.txt")
+    (archive / "zero.jpg").symlink_to("/dev/zero")
+    found = listing.write(Folder(archive), output)
+    assert (names(output, found), found.others) == (["pipe.jpg", "zero.jpg"], 1)
+    for name in names(output, found):
+        with pytest.raises(NoRegularFile) as error:
+            Folder(archive).read(name, 10)
+        assert refusals.refusal(error.value)[0] == "file-not-opened"
 
 
 def test_an_input_that_is_not_there_is_refused(tmp_path: Path) -> None:

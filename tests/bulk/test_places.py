@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from bulk.errors import BulkError
-from bulk.places import Bucket, Folder, Place, open_place, without_password
+from bulk.places import Bucket, Folder, Place, open_place
+from bulk.urls import without_password
 
 
 @pytest.fixture(params=["path", "file://", "fsspec's local", "fsspec's memory"])
@@ -29,10 +30,10 @@ def test_what_is_put_is_read_listed_and_removed(place: Place) -> None:
     place.remove("x/b.parquet")
     place.remove("x/b.parquet")
     assert place.names("x") - {"a"} == set()
-    place.remove("x")
-    assert place.names("x/a") == set()
     with pytest.raises(OSError):
-        place.read("x/a/c.parquet", 10)
+        place.read("x/b.parquet", 10)
+    place.remove("x")
+    assert place.read("x/a/c.parquet", 10) == b"third", "a folder stays"
 
 
 def test_paths_are_folders_and_other_urls_are_not(tmp_path: Path) -> None:
@@ -54,6 +55,15 @@ def test_a_write_that_fails_leaves_what_was_there_and_nothing_else(
         place.put("a.parquet", b"half")
     assert place.read("a.parquet", 10) == b"whole"
     assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
+
+
+def test_a_place_has_one_name_however_it_is_written(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "a" / "b")
+    for url in (f"{tmp_path}/a/", f"{tmp_path}/a/../a", f"{tmp_path}//a/.", f"file://{tmp_path}/a/"):
+        assert open_place(url).shown == f"{tmp_path}/a"
+    assert open_place(f"{tmp_path}/link/../b").shown == f"{tmp_path}/link/../b", "not the same as /b"
+    assert {open_place(url).shown for url in ("memory://a", "memory://a/")} == {"memory://a"}
 
 
 @pytest.mark.parametrize("url", ["nosuch://user:secret@host/films?key=secret", "ftp-x://u:secret@h/"])

@@ -1,5 +1,6 @@
 import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from app.api.errors import KINDS
 from app.engine.classifier import Classifier
 from app.settings import Settings
 from bulk import findings, listing, refusals
+from bulk.listing import Shard
 from bulk.output import Output, Run, Terms
 from bulk.places import Folder
 from bulk.scoring import Pace, Rules
@@ -154,11 +156,60 @@ def test_what_could_not_be_opened_is_tried_again_when_asked(tiny_folder: Path, t
     output = Output(Folder(tmp_path / "out"))
     assert output.refused() == {"file-not-opened": 1}
     (tmp_path / "film.jpg").rename(archive / "a/film.jpg")
-    assert output.forget(refusals.NOT_OPENED) == 1
-    assert output.pending_films(run) == len(GOOD)
-    judge(job, run)
+    (archive / "a/dark.PNG").write_bytes(b"changed since")
+    before = {row["path"]: row for row in archives.rows(tmp_path / "out")}
+    assert output.with_code(run, refusals.NOT_OPENED) == {Shard(0, 0): 1}
+    assert [done.films for done in judge(replace(job, retry=True), run)] == [1]
     assert output.refused() == {}
-    assert [row["status"] for row in archives.rows(tmp_path / "out")] == ["judged"] * len(GOOD)
+    after = {row["path"]: row for row in archives.rows(tmp_path / "out")}
+    assert [row["status"] for row in after.values()] == ["judged"] * len(GOOD)
+    assert [name for name in after if after[name] != before[name]] == ["a/film.jpg"], "good rows stay"
+
+
+@pytest.mark.parametrize("away", ["gone", "empty"])
+def test_while_input_is_away_no_row_is_written_and_none_is_lost(
+    tiny_folder: Path, tmp_path: Path, away: str
+) -> None:
+    archive = archives.write(tmp_path / "in", GOOD)
+    (archive / "never.jpg").symlink_to("nowhere")
+    job, run = begin(archive, tmp_path / "out", tiny_folder)
+    output = Output(Folder(tmp_path / "out"))
+
+    def away_now() -> None:
+        archive.rename(tmp_path / "unmounted")
+        if away == "empty":
+            archive.mkdir()
+
+    away_now()
+    assert [(done.faulty, done.films) for done in judge(job, run)] == [("input", 0)]
+    assert output.pending(run) == [Shard(0, 0)]
+    shutil.rmtree(archive, ignore_errors=True)
+    (tmp_path / "unmounted").rename(archive)
+    judge(job, run)
+    before = archives.rows(tmp_path / "out")
+    assert output.refused() == {"file-not-opened": 1}
+    away_now()
+    assert [done.faulty for done in judge(replace(job, retry=True), run)] == ["input"]
+    assert archives.rows(tmp_path / "out") == before
+
+
+def test_a_retry_that_is_cut_off_between_its_files_is_made_good_by_the_next(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = archives.write(tmp_path / "in", GOOD)
+    (archive / "a/film.jpg").rename(tmp_path / "film.jpg")
+    job, run = begin(archives.write(archive, {"a/film.jpg": b""}), tmp_path / "out", tiny_folder)
+    (archive / "a/film.jpg").unlink()
+    judge(job, run)
+    (tmp_path / "film.jpg").rename(archive / "a/film.jpg")
+    output = Output(Folder(tmp_path / "out"))
+    with monkeypatch.context() as patched:
+        patched.setattr(Output, "_put_refused", lambda *_: (_ for _ in ()).throw(OSError(5, "gone")))
+        judge(replace(job, retry=True), run)
+    assert output.with_code(run, refusals.NOT_OPENED) == {Shard(0, 0): 1}
+    judge(replace(job, retry=True), run)
+    assert output.refused() == {}
+    assert {row["status"] for row in archives.rows(tmp_path / "out")} == {"judged"}
 
 
 def test_what_an_attempt_left_that_was_cut_off_does_not_count(tiny_folder: Path, tmp_path: Path) -> None:
