@@ -28,9 +28,10 @@ from app.api.limits import AddressLimit, BodyLimit, HeadLimit, HostLimit
 from app.api.rates import Rates
 from app.api.requests import RequestRecorder
 from app.api.service import Service, expected_wait
-from app.engine.batcher import Batcher, BatchRun
+from app.engine.batcher import Batcher
 from app.engine.classifier import Classifier
 from app.engine.cores import lanes_for, usable_cores
+from app.engine.runs import BatchRun
 from app.imaging import prepare
 from app.keys import KeyRing
 from app.settings import Settings
