@@ -52,6 +52,7 @@ HEALTHY = {
 
 DAY = 24 * 60
 HOUR = 60
+WEEK = 7 * DAY
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,26 @@ SERVICE = [
         ("PneumoscopeOverloaded",),
     ),
     Case("one caller is over its allowance", answered(429, "60") | problems("rate-exceeded", "60")),
+    Case(
+        "films stop coming",
+        judged(f"0+900x{WEEK // 15} {WEEK // 15 * 900}x20"),
+        ("PneumoscopeNoFilms",),
+        minutes=WEEK + 4 * HOUR,
+        step=15,
+    ),
+    Case(
+        "films stop coming two hours ago",
+        judged(f"0+900x{WEEK // 15 + 8} {(WEEK // 15 + 8) * 900}x8"),
+        minutes=WEEK + 4 * HOUR,
+        step=15,
+    ),
+    Case(
+        "a quiet night as a week ago",
+        judged(f"0x16 0+900x{WEEK // 15 - 32} {(WEEK // 15 - 32) * 900}x32"),
+        minutes=WEEK + 4 * HOUR,
+        step=15,
+    ),
+    Case("a service that has had no film in its first days", judged("0"), minutes=2 * DAY, step=15),
     Case(
         "half of what is sent is no film",
         {f'pneumoscope_rejected_total{{{AT_ONE}, reason="unsupported-image"}}': "0+60"},
