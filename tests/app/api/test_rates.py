@@ -1,5 +1,6 @@
 """The rate limit: films are counted by caller, whatever form they come in."""
 
+import contextlib
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -106,6 +107,14 @@ def test_memory_does_not_grow_with_the_addresses_that_films_come_from(clock: Clo
     assert refused >= len(late) - 110
     rates.charge(early, 4)
     rates.charge(WARD, 5)
+
+
+def test_no_charge_has_more_than_2_000_counters_to_look_through(clock: Clock) -> None:
+    rates = Rates("5/minute")
+    for number in range(3_000):
+        with contextlib.suppress(RateExceeded):
+            rates.charge(Caller(None, str(IPv4Address(number))), 1)
+    assert rates.counters <= 2_001
 
 
 @pytest.mark.parametrize(
