@@ -332,9 +332,9 @@ def test_the_thread_outlives_a_want_of_memory_for_the_black_film(
 
         short.setattr(np, "zeros", short_of_memory_once)
         with pytest.raises(DeviceFailed):
-            asyncio.run(batcher.submit(film(POISON)))
+            asyncio.run(asyncio.wait_for(batcher.submit(film(POISON)), 30))
         wait_until(lambda: batcher.ready, "it is warm again")
-        assert level(asyncio.run(batcher.submit(film(2)))) == 2
+        assert level(asyncio.run(asyncio.wait_for(batcher.submit(film(2)), 30))) == 2
 
 
 def test_a_film_that_cannot_be_counted_gets_its_finding(tiny_folder: Path) -> None:
