@@ -18,6 +18,9 @@ number, 2.4 ms at ten times as many.
 
 _REST = ("rest", "rest")
 
+_ROUNDING_SECONDS = 1e-5
+"""By so much at most the seconds left of a window are told too short: floats of today's date are coarse."""
+
 
 class Rates:
     """Counts films by caller, by a sliding window made of two counters, so that films take no memory."""
@@ -92,4 +95,4 @@ class Rates:
             seconds = now_left - length + length * (1 - (most + 1) / now)
         else:
             seconds = before_left - length * (most + 1 - now) / max(1, before)
-        return RateExceeded(max(1, math.floor(seconds) + 1))
+        return RateExceeded(max(1, math.floor(seconds + _ROUNDING_SECONDS) + 1))
