@@ -21,16 +21,18 @@ from app.api import (
     problems,
     reference,
 )
-from app.api.admission import Admission, AdmissionGate
+from app.api.admission import FILM_ROUTES, Admission, AdmissionGate
 from app.api.decoding import DecodingPool
+from app.api.errors import ALL_KINDS
 from app.api.head import HeadAsGet
 from app.api.limits import AddressLimit, BodyLimit, HeadLimit, HostLimit
 from app.api.rates import Rates
 from app.api.requests import RequestRecorder
 from app.api.service import Service, expected_wait
-from app.engine.batcher import Batcher, BatchRun
+from app.engine.batcher import Batcher
 from app.engine.classifier import Classifier
 from app.engine.cores import lanes_for, usable_cores
+from app.engine.runs import BatchRun
 from app.imaging import prepare
 from app.keys import KeyRing
 from app.settings import Settings
@@ -41,6 +43,11 @@ DESCRIPTION = (
     "Reads a chest radiograph and answers with the probability of pneumonia, a label at a threshold tuned "
     "for sensitivity, and where the evidence lies. For research; a reader decides."
 )
+
+COUNTED_STATUSES = sorted(
+    {200, *(kind.status for kind in ALL_KINDS.values() if kind.status == 429 or kind.status >= 500)}
+)
+"""What the alerts count of the requests with films."""
 
 MOST_LANES = 16
 """By default no more runs go side by side than this, since each needs memory of its own."""
@@ -81,6 +88,7 @@ def create_app(settings: Settings, classifier: Classifier | None = None) -> Fast
         TracingRefused: OpenTelemetry's variables ask for traces that cannot be had.
     """
     metrics = Metrics()
+    metrics.expect(reasons=ALL_KINDS, routes=FILM_ROUTES, statuses=COUNTED_STATUSES)
     keys = KeyRing(settings.api_keys, settings.api_keys_file)
     tracing = open_tracing()
 

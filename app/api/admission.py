@@ -23,7 +23,7 @@ class _Route:
     path: str
 
 
-_FILM_ROUTES = {
+FILM_ROUTES = {
     "/predict": re.compile(r"/predict"),
     "/predict/batch": re.compile(r"/predict/batch"),
     "/explain": re.compile(r"/explain"),
@@ -31,6 +31,7 @@ _FILM_ROUTES = {
     "/v2/models/{model}/infer": re.compile(r"/v2/models/[^/]+/infer"),
     "/v2/models/{model}/versions/{version}/infer": re.compile(r"/v2/models/[^/]+/versions/[^/]+/infer"),
 }
+"""The routes that take films, and the paths that are theirs."""
 
 
 class Admission:
@@ -114,7 +115,7 @@ class AdmissionGate:
 
     def _judge(self, service: "Service", scope: Scope) -> None:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        template = next((route for route, pattern in _FILM_ROUTES.items() if pattern.fullmatch(path)), None)
+        template = next((route for route, pattern in FILM_ROUTES.items() if pattern.fullmatch(path)), None)
         if template is not None:
             try:
                 service.admission.judge()

@@ -1,6 +1,7 @@
 """A film that waits in an event loop, and its answer, which a thread hands to that loop."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -41,7 +42,7 @@ def deliver(outcomes: Sequence[tuple[Waiting, Answer | EngineError]]) -> None:
     for waiting, outcome in outcomes:
         loops.setdefault(waiting.loop, []).append((waiting, outcome))
     for loop, own in loops.items():
-        if not loop.is_closed():
+        with contextlib.suppress(RuntimeError):  # it is closed, or is being closed at this moment
             loop.call_soon_threadsafe(_resolve, own)
 
 

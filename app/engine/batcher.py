@@ -16,14 +16,13 @@ import math
 import threading
 import time
 from collections.abc import Callable, Collection, Hashable
-from dataclasses import dataclass
 
 from app.engine.answers import Answer, Waiting, deliver
 from app.engine.classifier import Classifier
 from app.engine.cores import step_back
 from app.engine.errors import DeviceFailed, EngineError, QueueFull, Stopped, Warming
 from app.engine.lanes import Lane, is_alone, share
-from app.engine.runs import Pixels, Runs
+from app.engine.runs import BatchRun, Pixels, Runs
 from app.engine.turns import Turns
 
 _WARM_AGAIN_SECONDS = (0.5, 1.0, 2.0, 5.0)
@@ -31,14 +30,6 @@ _WARM_AGAIN_SECONDS = (0.5, 1.0, 2.0, 5.0)
 _STEPS_BACK = 5
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class BatchRun:
-    """What one batch was like, for the metrics: its films, without the padding."""
-
-    films: int
-    seconds: float
 
 
 def retry_after(wait_seconds: float) -> int:
@@ -91,8 +82,9 @@ class Batcher:
 
     @property
     def owed(self) -> frozenset[object]:
-        """A token of each run that is under way, and of the loss of the device while it lasts."""
-        return self._runs.under_way | ({self._lost} if self._lost is not None else set())
+        """A token of each run that is under way, of the loss of the device while it lasts, of each dead lane."""
+        dead = {lane for lane in self._lanes if lane.has_ended and not self._stopping}
+        return self._runs.under_way | dead | ({self._lost} if self._lost is not None else set())
 
     @property
     def depth(self) -> int:
@@ -132,8 +124,7 @@ class Batcher:
             if lane.thread.is_alive():
                 lane.thread.join(None if until is None else max(0.0, until - time.perf_counter()))
         with self._changed:
-            left = [film for lane in self._lanes for film in lane.running]
-            left += self._take_all()
+            left = [film for lane in self._lanes for film in lane.running] + self._take_all()
         deliver([(waiting, Stopped("The service stopped before it came to this film.")) for waiting in left])
 
     def require_warm(self) -> None:
@@ -200,11 +191,15 @@ class Batcher:
 
     def _dispatch(self, lane: Lane) -> None:
         step_back(_STEPS_BACK)
-        while self._gather(lane):
-            if lane.running:
-                self._answer(lane)
-            else:
-                self._warm_until_done()
+        try:
+            while self._gather(lane):
+                if lane.running:
+                    self._answer(lane)
+                else:
+                    self._warm_until_done()
+        except Exception:  # it stays owed, so that the process is started anew
+            log.critical("%s has ended", lane.thread.name, exc_info=True)
+            self._lose("a thread that runs it has ended")
 
     def _warm_until_done(self) -> None:
         for attempt in itertools.count():
@@ -266,10 +261,23 @@ class Batcher:
 
     def _answer(self, lane: Lane) -> None:
         batch = lane.running
+        try:
+            self._run(lane, batch)
+        except Exception as error:  # the thread must outlive it, and nobody may wait for ever
+            with self._changed:
+                lane.running = []
+            failed = DeviceFailed(f"The batch failed with {type(error).__name__}.")
+            deliver([(waiting, failed) for waiting in batch])
+            log.exception("a batch of %d could not be answered", len(batch))
+
+    def _run(self, lane: Lane, batch: list[Waiting]) -> None:
         started = time.perf_counter()
         outcomes = self._runs.outcomes([waiting.pixels for waiting in batch], alone=lane.alone)
         seconds = time.perf_counter() - started
-        self._on_batch(BatchRun(films=len(batch), seconds=seconds))
+        try:
+            self._on_batch(BatchRun(films=len(batch), seconds=seconds))
+        except Exception:  # a film that was judged is not lost for a figure
+            log.exception("a batch could not be counted")
         with self._changed:
             lane.running = []  # before who waits may send the next film: it finds the lane idle
         deliver(
@@ -281,12 +289,12 @@ class Batcher:
             ]
         )
 
-    def _lose(self) -> None:
+    def _lose(self, why: str = "it fails on a black film too") -> None:
         """Take no more films until the first lane has warmed the model again; those that wait are told."""
         with self._changed:
             self._warm.clear()
             self._lost = self._lost or object()
             left = self._take_all()
             self._changed.notify_all()
-        log.error("the device is lost: it fails on a black film too; %d films that wait are told", len(left))
+        log.error("the device is lost: %s; %d films that wait are told", why, len(left))
         deliver([(waiting, DeviceFailed("The device was lost.")) for waiting in left])

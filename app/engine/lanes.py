@@ -20,6 +20,11 @@ class Lane:
         self.free_at = 0.0
         self.thread = threading.Thread(target=work, args=(self,), name=name, daemon=True)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether its thread was started and runs no more."""
+        return self.thread.ident is not None and not self.thread.is_alive()
+
     def busy_seconds(self, now: float) -> float:
         """Seconds from `now`, of `time.perf_counter`, until it will be through; 0 where it is idle."""
         return max(0.0, self.free_at - now)

@@ -12,6 +12,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,14 @@ def batch_sizes(max_batch: int) -> tuple[int, ...]:
     """The sizes that batches are padded to: powers of two below `max_batch`, and `max_batch` itself."""
     powers = [2**power for power in range(max_batch.bit_length()) if 2**power < max_batch]
     return (*powers, max_batch)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRun:
+    """What one batch was like, for the metrics: its films, without the padding."""
+
+    films: int
+    seconds: float
 
 
 class Runs:
@@ -115,7 +124,7 @@ class Runs:
         if size is None:  # memory was short since they were gathered
             return self._in_halves(films)
         try:
-            outputs = self._classify(films, size, alone=alone)
+            return self._sound(films, size, alone=alone)
         except OutOfDeviceMemory as error:
             self._shrink(size)
             failure: DeviceFailed = error
@@ -124,15 +133,17 @@ class Runs:
         except Exception as error:  # the thread must outlive whatever one batch provokes
             log.exception("a batch of %d failed", len(films))
             failure = DeviceFailed(f"The batch failed with {type(error).__name__}.")
-        else:
-            sound = outputs.sound()
-            return [outputs.of_film(row) if sound[row] else not_a_probability() for row in range(len(films))]
         log.error("a batch of %d failed: %s", len(films), failure)
         if len(films) > 1:
             return self._in_halves(films)
         if not self._takes_a_black_film():
             self._on_loss()
         return [failure]
+
+    def _sound(self, films: Sequence[Pixels], size: int, *, alone: bool) -> list[Outputs | DeviceFailed]:
+        outputs = self._classify(films, size, alone=alone)
+        sound = outputs.sound()
+        return [outputs.of_film(row) if sound[row] else not_a_probability() for row in range(len(films))]
 
     def _in_halves(self, films: Sequence[Pixels]) -> list[Outputs | DeviceFailed]:
         half = len(films) // 2
@@ -151,6 +162,9 @@ class Runs:
         try:
             self._run(self._black(1), alone=False)
         except DeviceFailed:
+            return False
+        except Exception:  # the thread must outlive this too; a warm model will show that all is well again
+            log.exception("a black film failed")
             return False
         return True
 

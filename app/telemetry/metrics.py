@@ -1,6 +1,6 @@
 """The Prometheus metrics, in a registry of their own for each application."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import product
 from typing import get_args
 
@@ -115,6 +115,19 @@ class Metrics:
         )
         self.reference = ReferenceCollector()
         registry.register(self.reference)
+
+    def expect(self, *, reasons: Iterable[str], routes: Iterable[str], statuses: Iterable[int]) -> None:
+        """Tell these from 0 on: a series that is born at 1 has no increase, so that no alert sees its first.
+
+        Args:
+            reasons: the codes of problems.
+            routes: those that take films.
+            statuses: what a film's request may be answered with on each of them.
+        """
+        for reason in reasons:
+            self.rejected.labels(reason)
+        for route, status in product(routes, statuses):
+            self.request_seconds.labels(route, str(status))
 
     def watch(
         self,

@@ -1,10 +1,14 @@
-"""The service over a device that fails from SIGUSR1 on, hangs from SIGUSR2 on, and works again from SIGHUP on."""
+"""The service over a device that fails from SIGUSR1 on, hangs from SIGUSR2 on, and works again from SIGHUP on.
+
+From SIGALRM on the thread that runs it ends at the next film.
+"""
 
 import signal
 from unittest import mock
 
 from app import cli
 from app.commands import opening
+from app.engine import batcher
 from app.engine.classifier import Classifier
 from app.settings import Settings
 from tests.app.live import Gate, gated
@@ -29,7 +33,11 @@ def main() -> None:
         gates[0].broken = False
         gates[0].open()
 
-    for number, what in ((signal.SIGUSR1, fail), (signal.SIGUSR2, hang), (signal.SIGHUP, work)):
+    def end(*_: object) -> None:
+        mock.patch.object(batcher, "share", side_effect=MemoryError).start()
+
+    signals = {signal.SIGUSR1: fail, signal.SIGUSR2: hang, signal.SIGHUP: work, signal.SIGALRM: end}
+    for number, what in signals.items():
         signal.signal(number, what)
     with mock.patch.object(opening, "open_classifier", open_gated):
         cli.main()

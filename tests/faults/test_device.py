@@ -86,3 +86,13 @@ def test_a_device_that_stays_lost_ends_the_service_too(
         service.process.send_signal(signal.SIGUSR1)
         wait_until(lambda: told(post(service, film)) == (503, "device-failed"), "a film fails")
         assert service.process.wait(PATIENCE_SECONDS) == DEVICE_LOST
+
+
+def test_a_dispatcher_that_ends_ends_the_service_and_every_film_has_an_answer(
+    tiny_folder: Path, tmp_path: Path, film: bytes
+) -> None:
+    with process(tiny_folder, tmp_path / "log", module=FAULTY, DEVICE_TIMEOUT_S="1") as service:
+        service.process.send_signal(signal.SIGALRM)
+        wait_until(lambda: told(post(service, film)) == (503, "device-failed"), "a film fails")
+        assert told(service.client.get("/health/ready"))[0] == 503
+        assert service.process.wait(PATIENCE_SECONDS) == DEVICE_LOST

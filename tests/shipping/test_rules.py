@@ -37,6 +37,7 @@ HEALTHY = {
     # Sixty films a minute; one request in thirty gets 429, one film in twenty is no film, none fails.
     f"pneumoscope_request_seconds_count{{{AT_ONE}, {PREDICTED}}}": "0+60",
     f'pneumoscope_request_seconds_count{{{AT_ONE}, route="/predict", status="429"}}': "0+2",
+    f'pneumoscope_rejected_total{{{AT_ONE}, reason="overloaded"}}': "0+2",
     f'pneumoscope_request_seconds_bucket{{{AT_ONE}, {PREDICTED}, le="0.1"}}': "0+50",
     f'pneumoscope_request_seconds_bucket{{{AT_ONE}, {PREDICTED}, le="1.0"}}': "0+60",
     f'pneumoscope_request_seconds_bucket{{{AT_ONE}, {PREDICTED}, le="2.5"}}': "0+60",
@@ -51,6 +52,7 @@ HEALTHY = {
 
 DAY = 24 * 60
 HOUR = 60
+WEEK = 7 * DAY
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,16 @@ def answered(status: int, increase: str, route: str = "/predict") -> dict[str, s
     }
 
 
+def problems(code: str, increase: str) -> dict[str, str]:
+    """So many more problems with this code a minute."""
+    return {f'pneumoscope_rejected_total{{{AT_ONE}, reason="{code}"}}': f"0+{increase}"}
+
+
+def judged(values: str) -> dict[str, str]:
+    """Films judged."""
+    return {f'pneumoscope_predictions_total{{{AT_ONE}, label="NORMAL", review="false"}}': values}
+
+
 SERVICE = [
     Case("an ordinary day", {}),
     Case("no answer", {f"up{{{AT_ONE}}}": "0"}, ("PneumoscopeDown",)),
@@ -113,8 +125,49 @@ SERVICE = [
     ),
     Case("one request in two hundred fails", answered(503, "0.3")),
     Case("readiness is answered with 503", answered(503, "60", "/health/ready")),
-    Case("three requests an hour, of which one gets 429", slow(0, films=0) | answered(429, "0x50 1x9")),
-    Case("every tenth request gets 429", answered(429, "7"), ("PneumoscopeOverloaded",)),
+    Case(
+        "the first errors there have ever been, all within a minute",
+        {f'pneumoscope_request_seconds_count{{{AT_ONE}, route="/predict", status="503"}}': "0x54 40x5"},
+        ("PneumoscopeErrors",),
+        minutes=58,
+    ),
+    Case(
+        "three films an hour, and one that gets 429",
+        judged("0x20 1x15 2x15 3x10") | problems("overloaded", "0x50 1x9") | problems("unreadable-image", "0"),
+    ),
+    Case("every tenth request gets 429", problems("overloaded", "7"), ("PneumoscopeOverloaded",)),
+    Case("the queue turns away every tenth film", problems("queue-full", "7"), ("PneumoscopeOverloaded",)),
+    Case(
+        "every tenth is turned away at the door",
+        problems("too-many-connections", "7"),
+        ("PneumoscopeOverloaded",),
+    ),
+    Case(
+        "no film comes in, as all are turned away at the door",
+        judged("0") | problems("too-many-connections", "60") | problems("unreadable-image", "0"),
+        ("PneumoscopeOverloaded",),
+    ),
+    Case("one caller is over its allowance", answered(429, "60") | problems("rate-exceeded", "60")),
+    Case(
+        "films stop coming",
+        judged(f"0+900x{WEEK // 15} {WEEK // 15 * 900}x20"),
+        ("PneumoscopeNoFilms",),
+        minutes=WEEK + 4 * HOUR,
+        step=15,
+    ),
+    Case(
+        "films stop coming two hours ago",
+        judged(f"0+900x{WEEK // 15 + 8} {(WEEK // 15 + 8) * 900}x8"),
+        minutes=WEEK + 4 * HOUR,
+        step=15,
+    ),
+    Case(
+        "a quiet night as a week ago",
+        judged(f"0x16 0+900x{WEEK // 15 - 32} {(WEEK // 15 - 32) * 900}x32"),
+        minutes=WEEK + 4 * HOUR,
+        step=15,
+    ),
+    Case("a service that has had no film in its first days", judged("0"), minutes=2 * DAY, step=15),
     Case(
         "half of what is sent is no film",
         {f'pneumoscope_rejected_total{{{AT_ONE}, reason="unsupported-image"}}': "0+60"},
@@ -122,10 +175,9 @@ SERVICE = [
     ),
     Case(
         "a quiet night with two bad uploads in an hour",
-        {
-            f'pneumoscope_predictions_total{{{AT_ONE}, label="NORMAL", review="false"}}': "0",
-            f'pneumoscope_rejected_total{{{AT_ONE}, reason="unreadable-image"}}': "0x40 1x10 2x10",
-        },
+        judged("0")
+        | problems("overloaded", "0")
+        | {f'pneumoscope_rejected_total{{{AT_ONE}, reason="unreadable-image"}}': "0x40 1x10 2x10"},
     ),
     Case("the queue is full", {f"pneumoscope_queue_depth{{{AT_ONE}}}": "60"}, ("PneumoscopeSaturated",)),
     Case("uploads take all places", {f"pneumoscope_uploads{{{AT_ONE}}}": "60"}, ("PneumoscopeSaturated",)),

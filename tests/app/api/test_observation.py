@@ -1,12 +1,14 @@
 import datetime
 import re
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.api.errors import ALL_KINDS
 from app.engine.classifier import Classifier
 from app.engine.manifest import Distribution, Reference
 from app.engine.model_file import read_file
@@ -98,6 +100,21 @@ def test_every_kind_of_prediction_is_counted_from_zero_on(tiny_folder: Path) -> 
     for label in ("NORMAL", "PNEUMONIA"):
         for review in ("true", "false"):
             assert counted[f"pneumoscope_predictions_total{{label={label},review={review}}}"] == 0
+
+
+def test_every_problem_and_every_failure_of_a_film_is_counted_from_zero_on(live: Live) -> None:
+    """A series that is born at 1 has no increase: a first burst of errors would reach no alert."""
+    counted = samples(live)
+    for code in ALL_KINDS:
+        assert f"pneumoscope_rejected_total{{reason={code}}}" in counted
+    taking_films = [
+        path
+        for path in live.client.get("/openapi.json").json()["paths"]
+        if path in {"/predict", "/explain", "/film"} or path.endswith(("/batch", "/infer"))
+    ]
+    assert len(taking_films) == 6
+    for route, status in product(taking_films, (200, 429, 500, 501, 503)):
+        assert f"pneumoscope_request_seconds_count{{route={route},status={status}}}" in counted
 
 
 def test_the_reference_of_the_model_is_told_at_the_edges_of_the_histograms(model_folder: Path) -> None:

@@ -1,5 +1,6 @@
 """The rate limit: films are counted by caller, whatever form they come in."""
 
+import contextlib
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -22,6 +23,9 @@ from tests.app.live import Live, running
 
 WARD, CLINIC = Caller("ward", "10.0.0.1"), Caller("clinic", "10.0.0.1")
 KEYS = (entry_of("ward", "open sesame"), entry_of("clinic", "open barley"))
+
+
+DAY = 86_400
 
 
 class Clock:
@@ -82,6 +86,36 @@ def test_a_caller_has_its_own_allowance_and_a_known_film_is_counted_once(clock: 
     rates.charge(WARD, 4)
 
 
+@pytest.mark.parametrize("rate", ["4/minute", "4/hour"])
+@pytest.mark.parametrize("jumps", [(DAY,), (-DAY,), (DAY, -DAY), (-DAY, DAY)], ids=str)
+def test_a_jump_of_the_wall_clock_locks_nobody_out_for_longer_than_its_window(
+    clock: Clock, rate: str, jumps: tuple[float, ...]
+) -> None:
+    rates = Rates(rate)
+    window = 60 if rate.endswith("minute") else 3600
+
+    def send_until_refused() -> int:
+        for _ in range(5):
+            try:
+                rates.charge(WARD, 1)
+            except RateExceeded as refused:
+                return refused.retry_after or 0
+        pytest.fail("nobody is refused")
+
+    without_a_jump = 2 * window  # what slides is a window's own length and that of the one before
+    assert send_until_refused() <= without_a_jump
+    for jump in jumps:
+        clock.now += jump
+        assert 1 <= send_until_refused() <= without_a_jump
+    for _ in range(
+        DAY // window + 3
+    ):  # also when the clock comes to the hours again at which films were counted
+        seconds = send_until_refused()
+        assert 1 <= seconds <= without_a_jump
+        clock.now += seconds
+        rates.charge(WARD, 1)
+
+
 def test_what_is_refused_is_not_counted(clock: Clock) -> None:
     rates = Rates("4/minute")
     rates.charge(WARD, 3)
@@ -106,6 +140,14 @@ def test_memory_does_not_grow_with_the_addresses_that_films_come_from(clock: Clo
     assert refused >= len(late) - 110
     rates.charge(early, 4)
     rates.charge(WARD, 5)
+
+
+def test_no_charge_has_more_than_2_000_counters_to_look_through(clock: Clock) -> None:
+    rates = Rates("5/minute")
+    for number in range(3_000):
+        with contextlib.suppress(RateExceeded):
+            rates.charge(Caller(None, str(IPv4Address(number))), 1)
+    assert rates.counters <= 2_001
 
 
 @pytest.mark.parametrize(

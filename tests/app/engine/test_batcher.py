@@ -3,18 +3,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
 
 from app.engine.answers import Answer
-from app.engine.batcher import Batcher, BatchRun
-from app.engine.classifier import Classifier
+from app.engine.batcher import Batcher
+from app.engine.classifier import Classifier, Outputs
 from app.engine.errors import DeviceFailed, OutOfDeviceMemory, QueueFull, Stopped, Warming
 from app.engine.model_file import read_file
 from app.engine.providers import Provider, open_session
-from app.engine.runs import Pixels
+from app.engine.runs import BatchRun, Pixels
 from tests import tiny_model
 from tests.app.live import Gate, gated, wait_until
 
@@ -283,6 +283,93 @@ def test_films_of_a_device_that_hangs_can_be_told(tiny_folder: Path) -> None:
 
     with started(classifier) as batcher:
         asyncio.run(scenario(batcher))
+
+
+def out_of_memory(*_: object) -> NoReturn:
+    raise MemoryError
+
+
+def film_after_film(batcher: Batcher) -> list[Answer | BaseException]:
+    """What becomes of two films, of which the second comes when the first has its answer."""
+
+    async def scenario() -> list[Answer | BaseException]:
+        async with asyncio.timeout(30):
+            (first,) = await asyncio.gather(batcher.submit(film(1)), return_exceptions=True)
+            await until(lambda: batcher.ready)
+            return [first, await batcher.submit(film(2))]
+
+    return asyncio.run(scenario())
+
+
+def test_the_thread_outlives_a_want_of_memory_while_it_looks_at_the_outputs(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier, _ = gated(tiny_folder)
+    sound = Outputs.sound
+    looks = iter((out_of_memory, sound))
+
+    def short_of_memory_once(outputs: Outputs) -> Any:
+        return next(looks)(outputs)
+
+    monkeypatch.setattr(Outputs, "sound", short_of_memory_once)
+    with started(classifier) as batcher:
+        first, second = film_after_film(batcher)
+    assert isinstance(first, DeviceFailed)
+    assert isinstance(second, Answer)
+
+
+def test_the_thread_outlives_a_want_of_memory_for_the_black_film(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier, gate = gated(tiny_folder)
+    with started(classifier) as batcher, monkeypatch.context() as short:
+        gate.before = refuse_poison
+        zeros = np.zeros
+        calls = iter((out_of_memory,))
+
+        def short_of_memory_once(*shape: Any) -> Any:
+            return next(calls, zeros)(*shape)
+
+        short.setattr(np, "zeros", short_of_memory_once)
+        with pytest.raises(DeviceFailed):
+            asyncio.run(asyncio.wait_for(batcher.submit(film(POISON)), 30))
+        wait_until(lambda: batcher.ready, "it is warm again")
+        assert level(asyncio.run(asyncio.wait_for(batcher.submit(film(2)), 30))) == 2
+
+
+def test_a_film_that_cannot_be_counted_gets_its_finding(tiny_folder: Path) -> None:
+    classifier, _ = gated(tiny_folder)
+    with started(classifier, on_batch=out_of_memory) as batcher:
+        answers = film_after_film(batcher)
+    assert [level(answer) for answer in answers if isinstance(answer, Answer)] == [1, 2]
+
+
+def test_the_thread_outlives_whatever_else_keeps_it_from_answering(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier, _ = gated(tiny_folder)
+    makers = iter((out_of_memory, Answer))
+
+    def short_of_memory_once(*parts: Any) -> Answer:
+        return next(makers)(*parts)
+
+    monkeypatch.setattr("app.engine.batcher.Answer", short_of_memory_once)
+    with started(classifier) as batcher:
+        first, second = film_after_film(batcher)
+    assert isinstance(first, DeviceFailed)
+    assert isinstance(second, Answer)
+
+
+def test_a_dispatcher_that_ends_all_the_same_is_owed_and_no_film_waits_for_it(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier, _ = gated(tiny_folder)
+    with started(classifier) as batcher:
+        monkeypatch.setattr("app.engine.batcher.share", out_of_memory)
+        with pytest.raises(DeviceFailed):
+            asyncio.run(asyncio.wait_for(batcher.submit(film()), 30))
+        assert not batcher.ready
+        wait_until(lambda: len(batcher.owed) == 2, "the thread's end is owed, and the loss")
 
 
 def test_a_film_without_a_probability_fails_alone(model_folder: Path) -> None:
