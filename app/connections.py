@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from app.api.errors import HeadersTooLarge, HeadersTooSlow, TooManyConnections, kind_of, retry_after
 from app.api.limits import MAX_HEAD_BYTES
 from app.api.problems import MEDIA_TYPE, problem_of
 from app.api.requests import SAFE_HEADERS
+from app.protocol import Protocol
 from app.telemetry import logs
 
 if sys.platform != "win32":
@@ -115,7 +116,7 @@ class Connections:
         self.idle.pop(gone, None)
 
 
-class Connection(HttpToolsProtocol):
+class Connection(Protocol):
     """A connection that ends if it idles, dawdles over its headers or over its answer, or says too much."""
 
     def __init__(self, *args: Any, shared: Connections, **options: Any) -> None:

@@ -1,0 +1,64 @@
+"""HTTP/1.1 as uvicorn speaks it, but for what RFC 9112 wants otherwise."""
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+
+class Protocol(HttpToolsProtocol):
+    """Takes a request that would like to speak another protocol for what it is in this one.
+
+    The parser ends such a request behind its headers, so that its body would be taken for the next request, of
+    which a proxy in front knows nothing (request smuggling). A server may ignore `Upgrade` (RFC 9110, 7.8): a
+    parser is given the headers once more without it, and reads the body as a body.
+    """
+
+    _plain_head: bytes | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what has come."""
+        self._unset_keepalive_if_required()
+        rest = memoryview(data)
+        while rest and not self.transport.is_closing():
+            rest = rest[self._feed(rest) :]
+
+    def _feed(self, data: bytes | memoryview) -> int:
+        """How many bytes of `data` the parser took."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._plain_head is None:
+                self.send_400_response("This service is no proxy.")
+            else:
+                self.parser = httptools.HttpRequestParser(self)  # the other one may be at its end
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+                self._feed(self._plain_head)
+            return int(upgrade.args[0])
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+        return len(data)
+
+    def on_headers_complete(self) -> None:
+        """A request is there, but for its body."""
+        if self.parser.should_upgrade():
+            self._plain_head = self._without_upgrade()
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        if not self.parser.should_upgrade():
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """A whole request is there."""
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
+    def _without_upgrade(self) -> bytes | None:
+        """The request's line and headers again; None where what follows is no body, whatever they say."""
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            return None
+        line = b"%b %b HTTP/%b\r\n" % (method, self.url, self.parser.get_http_version().encode())
+        kept = (b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade")
+        return b"".join((line, *kept, b"\r\n"))

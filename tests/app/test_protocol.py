@@ -1,0 +1,109 @@
+"""HTTP/1.1 as the service reads it: where one request ends and the next begins."""
+
+import socket
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.app.live import PATIENCE_SECONDS, Live, answer_on
+from tests.required_tools import find_tool
+
+HIDDEN = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
+ASK = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n"
+UPGRADES = {
+    "websocket": b"Connection: Upgrade\r\nUpgrade: websocket\r\n",
+    "h2c": b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n",
+    "anything": b"Upgrade: foo\r\nConnection: keep-alive\r\nConnection: uPGRADE\r\nUpgrade: bar, foo/2\r\n",
+}
+
+
+def connect(live: Live) -> socket.socket:
+    url = httpx.URL(live.url)
+    return socket.create_connection((url.host, url.port or 80), timeout=PATIENCE_SECONDS)
+
+
+def rest(client: socket.socket) -> bytes:
+    """Everything until the service ends the connection."""
+    return b"".join(iter(lambda: client.recv(65536), b""))
+
+
+def last(client: socket.socket, request: bytes = b"") -> bytes:
+    """All that is said to `request` and a last one behind it, which ends the connection."""
+    client.sendall(request + ASK + b"Connection: close\r\n\r\n")
+    return rest(client)
+
+
+@pytest.mark.parametrize("packets", [1, 2, 3])
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+@pytest.mark.parametrize("upgrade", UPGRADES)
+def test_the_body_of_a_request_that_asks_for_another_protocol_is_no_request(
+    live: Live, upgrade: str, framing: str, packets: int
+) -> None:
+    if framing == "length":
+        head, body = b"Content-Length: %d\r\n\r\n" % len(HIDDEN), HIDDEN
+    else:
+        head, body = (
+            b"Transfer-Encoding: chunked\r\n\r\n",
+            b"%x\r\n%b\r\n0\r\n\r\n" % (len(HIDDEN), HIDDEN),
+        )
+    head = b"POST /v2/models/tiny/infer HTTP/1.1\r\nHost: localhost\r\n" + UPGRADES[upgrade] + head
+    pieces = {1: [head + body], 2: [head, body], 3: [head, body[:9], body[9:]]}[packets]
+    with connect(live) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for piece in pieces:
+            client.sendall(piece)
+            wait_until_read(live)
+        said = last(client)
+    assert said.startswith(b"HTTP/1.1 400 "), "no JSON"
+    assert said.count(b"HTTP/1.1 ") == 2, "the request and the last one"
+    assert b"pneumoscope_" not in said
+
+
+def wait_until_read(live: Live) -> None:
+    """The service has taken in what was sent before: it answers somebody else, who came later."""
+    for _ in range(2):
+        assert live.client.get("/health/live").status_code == 200
+
+
+@pytest.mark.parametrize("upgrade", UPGRADES)
+def test_a_film_is_judged_though_its_sender_would_like_another_protocol(
+    live: Live, film: bytes, upgrade: str
+) -> None:
+    headers = [
+        (name, value) for name, value in (line.split(b": ") for line in UPGRADES[upgrade].splitlines())
+    ]
+    request = live.client.build_request("POST", "/predict", files={"file": film})
+    answer = live.client.post("/predict", content=request.read(), headers=[*request.headers.raw, *headers])
+    assert answer.status_code == 200
+    assert answer.json()["label"] == live.predict(film).json()["label"]
+
+
+def test_curl_that_asks_for_http_2_has_its_film_judged(live: Live, film: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "film"
+    file.write_bytes(film)
+    command = [find_tool("curl"), "-sS", "--http2", "-F", f"file=@{file}", f"{live.url}/predict"]
+    said = subprocess.run([*command, "-w", "%{http_code}"], capture_output=True, check=True, text=True)
+    assert said.stdout.endswith("200")
+
+
+def test_many_requests_for_another_protocol_at_once_are_answered_one_by_one(live: Live) -> None:
+    with connect(live) as client:
+        said = last(client, (ASK + UPGRADES["websocket"] + b"\r\n") * 5)
+    assert said.count(b"HTTP/1.1 200 ") == 6
+
+
+def test_one_that_ends_the_connection_as_well_is_answered(live: Live) -> None:
+    with connect(live) as client:
+        client.sendall(ASK + b"Connection: close, upgrade\r\nUpgrade: foo\r\n\r\n" + HIDDEN)
+        said = rest(client)
+    assert said.count(b"HTTP/1.1 ") == said.count(b"HTTP/1.1 200 ") == 1
+
+
+@pytest.mark.parametrize("address", [b"/health/live", b"example.org:443"])
+def test_who_asks_for_a_tunnel_is_refused_and_what_follows_is_not_read(live: Live, address: bytes) -> None:
+    with connect(live) as client:
+        status, body = answer_on(client, b"CONNECT %b HTTP/1.1\r\nHost: x\r\n\r\n" % address + HIDDEN)
+        assert status == 400
+        assert b"pneumoscope_" not in body + rest(client)
