@@ -152,7 +152,7 @@ class Connection(Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what has come; what belongs to a request that has been answered is dropped, for a while."""
-        if self._refused or self.transport.is_closing():
+        if self._refused or self._deaf or self.transport.is_closing():
             return
         if self._in_message:
             self._bytes += len(data)

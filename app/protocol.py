@@ -1,21 +1,36 @@
 """HTTP/1.1 as uvicorn speaks it, but for what RFC 9112 wants otherwise."""
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+MOST_WAITING = 16
+"""So many requests of one connection may wait for the answer to the one before them."""
+
+
+class TooManyWaiting(Exception):
+    """Ends the parser's work in the middle of a packet."""
 
 
 class Protocol(HttpToolsProtocol):
-    """Takes a request that would like to speak another protocol for what it is in this one.
+    """Ignores wishes for another protocol, and bounds how many requests are taken ahead of their answers.
 
-    The parser ends such a request behind its headers, so that its body would be taken for the next request, of
-    which a proxy in front knows nothing (request smuggling). A server may ignore `Upgrade` (RFC 9110, 7.8): a
-    parser is given the headers once more without it, and reads the body as a body.
+    Upgrade: the parser ends such a request behind its headers, so that its body would be taken for the next
+    request, of which a proxy in front knows nothing (request smuggling). A server may ignore `Upgrade` (RFC 9110,
+    7.8): a parser is given the headers once more without it, and reads the body as a body.
+
+    Pipelining: what comes behind the last request that may wait is dropped, and the connection ends with the
+    answer to that one; a client has to send the others again (RFC 9112, 9.3.2).
     """
 
     _plain_head: bytes | None = None
+    _answering: RequestResponseCycle | None = None
+    _deaf = False
 
     def data_received(self, data: bytes) -> None:
         """Parse what has come."""
+        if self._deaf:
+            return
         self._unset_keepalive_if_required()
         rest = memoryview(data)
         while rest and not self.transport.is_closing():
@@ -34,6 +49,8 @@ class Protocol(HttpToolsProtocol):
                 self._feed(self._plain_head)
             return int(upgrade.args[0])
         except httptools.HttpParserError:
+            if self._deaf:
+                return len(data)
             self.send_400_response("Invalid HTTP request received.")
         return len(data)
 
@@ -41,6 +58,10 @@ class Protocol(HttpToolsProtocol):
         """A request is there, but for its body."""
         if self.parser.should_upgrade():
             self._plain_head = self._without_upgrade()
+        elif len(self.pipeline) >= MOST_WAITING:
+            self._deaf = True
+            self.cycle.keep_alive = False
+            raise TooManyWaiting
         else:
             super().on_headers_complete()
 
@@ -53,6 +74,24 @@ class Protocol(HttpToolsProtocol):
         """A whole request is there."""
         if not self.parser.should_upgrade():
             super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Go on with the request that waits for longest; as long as others wait, no more are read."""
+        super().on_response_complete()
+        if self.pipeline and not self._deaf:
+            self.flow.pause_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the request that is being answered, which need not be the last one that came."""
+        super().connection_lost(exc)
+        self.pipeline.clear()
+        if self._answering is not None and not self._answering.response_complete:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _without_upgrade(self) -> bytes | None:
         """The request's line and headers again; None where what follows is no body, whatever they say."""

@@ -1,5 +1,6 @@
 """HTTP/1.1 as the service reads it: where one request ends and the next begins."""
 
+import contextlib
 import socket
 import subprocess
 from pathlib import Path
@@ -7,7 +8,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.app.live import PATIENCE_SECONDS, Live, answer_on
+from app.connections import Connection
+from app.protocol import MOST_WAITING
+from app.settings import Settings
+from tests.app.live import PATIENCE_SECONDS, Live, answer_on, gated, running, wait_until
+from tests.faults.requests import predict
 from tests.required_tools import find_tool
 
 HIDDEN = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -107,3 +112,72 @@ def test_who_asks_for_a_tunnel_is_refused_and_what_follows_is_not_read(live: Liv
         status, body = answer_on(client, b"CONNECT %b HTTP/1.1\r\nHost: x\r\n\r\n" % address + HIDDEN)
         assert status == 400
         assert b"pneumoscope_" not in body + rest(client)
+
+
+def test_of_requests_without_end_few_are_taken_ahead_of_their_answers(tiny_folder: Path, film: bytes) -> None:
+    classifier, gate = gated(tiny_folder)
+    with running(Settings(model_dir=tiny_folder), classifier) as live, connect(live) as client:
+        gate.close()
+        try:
+            client.sendall(predict(film))
+            wait_until(lambda: live.service.admission.taken == 1, "the film is being judged")
+            (connection,) = live.server.server_state.connections
+            assert isinstance(connection, Connection)
+            client.sendall((ASK + b"\r\n") * 2000)
+            wait_until(lambda: not connection.cycle.keep_alive, "there are too many")
+            assert len(connection.pipeline) == MOST_WAITING
+        finally:
+            gate.open()
+        said = rest(client)
+    assert said.count(b"HTTP/1.1 ") == said.count(b"HTTP/1.1 200 ") == 1 + MOST_WAITING
+    assert said.lower().count(b"connection: close") == 1
+
+
+def test_a_client_that_reads_no_answer_is_not_read_for_ever(tiny_folder: Path) -> None:
+    with running(Settings(model_dir=tiny_folder, answer_timeout_s=1)) as live, connect(live) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(0.05)
+        wait_until(lambda: bool(live.server.server_state.connections), "it is connected")
+        most = 0
+
+        def cut_off() -> bool:
+            nonlocal most
+            with contextlib.suppress(OSError):
+                client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 1000)
+            for connection in live.server.server_state.connections.copy():
+                most = max(most, len(getattr(connection, "pipeline", ())))
+            return not live.server.server_state.connections
+
+        wait_until(cut_off, "it is cut off")
+        assert most <= MOST_WAITING
+        assert live.client.get("/health/live").status_code == 200
+
+
+def test_requests_that_come_as_they_are_answered_are_all_answered(live: Live) -> None:
+    with connect(live) as client:
+        for _ in range(10):
+            client.sendall((ASK + b"\r\n") * MOST_WAITING)
+            said = b""
+            while said.count(b'{"status":"live"}') < MOST_WAITING:
+                said += client.recv(65536)
+                assert b"connection: close" not in said.lower()
+
+
+def test_who_goes_while_several_requests_wait_leaves_no_error_behind(
+    tiny_folder: Path, film: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    classifier, gate = gated(tiny_folder)
+    with running(Settings(model_dir=tiny_folder), classifier) as live:
+        gate.close()
+        try:
+            with connect(live) as client:
+                client.sendall(predict(film) + (ASK + b"\r\n") * 5)
+                wait_until(lambda: live.service.admission.taken == 1, "the film is being judged")
+                (connection,) = live.server.server_state.connections
+                assert isinstance(connection, Connection)
+                wait_until(lambda: len(connection.pipeline) == 5, "the others wait")
+            wait_until(lambda: not live.server.server_state.connections, "it has gone")
+        finally:
+            gate.open()
+        wait_until(lambda: not live.server.server_state.tasks, "nothing is under way")
+    assert [line.message for line in caplog.records if line.levelname == "ERROR"] == []
