@@ -124,7 +124,6 @@ class Connection(Protocol):
         super().__init__(*args, **options)
         self._shared = shared
         self._drop_until: float | None = None
-        self._refused = False
         self._in_message = False
         self._bytes = self._body_bytes = 0
         self._header_timer: asyncio.TimerHandle | None = None
@@ -159,7 +158,7 @@ class Connection(Protocol):
         if self._answer_timer is not None and self.all_sent:
             self._stop_watching_answer()
         super().data_received(data)
-        if self.transport.is_closing():
+        if self._refused or self._deaf or self.transport.is_closing():
             return
         if self._in_message and self._bytes > MAX_HEAD_BYTES + (1 + _FRAMING) * self._body_bytes:
             self._refuse(HeadersTooLarge("The request's headers are larger than is taken here."))

@@ -4,6 +4,8 @@ import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from app.api.errors import MalformedRequest
+
 MOST_WAITING = 16
 """So many requests of one connection may wait for the answer to the one before them."""
 
@@ -26,6 +28,7 @@ class Protocol(HttpToolsProtocol):
     _plain_head: bytes | None = None
     _answering: RequestResponseCycle | None = None
     _deaf = False
+    _refused = False
 
     def data_received(self, data: bytes) -> None:
         """Parse what has come."""
@@ -33,7 +36,7 @@ class Protocol(HttpToolsProtocol):
             return
         self._unset_keepalive_if_required()
         rest = memoryview(data)
-        while rest and not self.transport.is_closing():
+        while rest and not (self._refused or self._deaf or self.transport.is_closing()):
             rest = rest[self._feed(rest) :]
 
     def _feed(self, data: bytes | memoryview) -> int:
@@ -42,7 +45,7 @@ class Protocol(HttpToolsProtocol):
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             if self._plain_head is None:
-                self.send_400_response("This service is no proxy.")
+                self._refuse(MalformedRequest("This service is no proxy."))
             else:
                 self.parser = httptools.HttpRequestParser(self)  # the other one may be at its end
                 self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
@@ -51,16 +54,40 @@ class Protocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             if self._deaf:
                 return len(data)
-            self.send_400_response("Invalid HTTP request received.")
+            self._refuse_malformed()
         return len(data)
+
+    def _refuse(self, error: Exception) -> None:
+        """Tell the client why nothing more is read, and end the connection."""
+        raise NotImplementedError
+
+    def _refuse_malformed(self) -> None:
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            if cycle.response_started or not cycle.more_body:
+                self._take_no_more()  # what came before is answered
+                return
+            if cycle is self._answering:
+                self._forsake(cycle)
+                self.cycle = None  # type: ignore[assignment]
+        self._refuse(MalformedRequest("What was sent is no request of HTTP/1.1."))
+
+    def _take_no_more(self) -> None:
+        self._deaf = True
+        self.cycle.keep_alive = self.cycle.more_body = False
+        self.cycle.message_event.set()
+
+    @staticmethod
+    def _forsake(cycle: RequestResponseCycle) -> None:
+        cycle.disconnected = True
+        cycle.message_event.set()
 
     def on_headers_complete(self) -> None:
         """A request is there, but for its body."""
         if self.parser.should_upgrade():
             self._plain_head = self._without_upgrade()
         elif len(self.pipeline) >= MOST_WAITING:
-            self._deaf = True
-            self.cycle.keep_alive = False
+            self._take_no_more()
             raise TooManyWaiting
         else:
             super().on_headers_complete()
@@ -86,8 +113,7 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
         self.pipeline.clear()
         if self._answering is not None and not self._answering.response_complete:
-            self._answering.disconnected = True
-            self._answering.message_event.set()
+            self._forsake(self._answering)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._answering = cycle

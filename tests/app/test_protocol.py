@@ -1,6 +1,7 @@
 """HTTP/1.1 as the service reads it: where one request ends and the next begins."""
 
 import contextlib
+import json
 import socket
 import subprocess
 from pathlib import Path
@@ -181,3 +182,64 @@ def test_who_goes_while_several_requests_wait_leaves_no_error_behind(
             gate.open()
         wait_until(lambda: not live.server.server_state.tasks, "nothing is under way")
     assert [line.message for line in caplog.records if line.levelname == "ERROR"] == []
+
+
+def told(said: bytes) -> tuple[int, str]:
+    """Status and code of the one problem that was said."""
+    head, _, body = said.partition(b"\r\n\r\n")
+    lines = head.lower().split(b"\r\n")
+    assert {b"content-type: application/problem+json", b"x-content-type-options: nosniff"} <= set(lines)
+    return int(lines[0].split()[1]), json.loads(body)["code"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"hello\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100),
+        b"GET /health/live HTTP/1.1\r\nHost : x\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"CONNECT example.org:443 HTTP/1.1\r\nHost: x\r\n\r\n",
+        ASK + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
+        b"POST /v2/models/tiny/infer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nno\r\n",
+    ],
+    ids=["words", "TLS", "a bad header", "HTTP/2", "a tunnel", "two lengths", "a bad chunk"],
+)
+def test_what_is_no_request_is_a_problem_like_any_other_and_is_counted(live: Live, said: bytes) -> None:
+    def counted() -> float:
+        label = {"reason": "malformed-request"}
+        registry = live.service.metrics.registry
+        return registry.get_sample_value("pneumoscope_rejected_total", label) or 0.0
+
+    before = counted()
+    with connect(live) as client:
+        client.sendall(said)
+        assert told(rest(client)) == (400, "malformed-request")
+    assert counted() == before + 1
+
+
+@pytest.mark.parametrize("hosts", [b"", b"Host: a\r\nHost: b\r\n", b"Host: a\r\nHost: a\r\n"])
+def test_a_request_that_names_no_host_or_several_is_a_400(live: Live, hosts: bytes) -> None:
+    with connect(live) as client:
+        client.sendall(b"GET /health/live HTTP/1.1\r\n" + hosts + b"Connection: close\r\n\r\n")
+        assert told(rest(client)) == (400, "malformed-request")
+    with connect(live) as client:
+        client.sendall(b"GET /health/live HTTP/1.0\r\n\r\n")
+        assert rest(client).startswith(b"HTTP/1.1 200 ")
+
+
+def test_much_that_is_no_request_is_told_so_once(live: Live) -> None:
+    with connect(live) as client:
+        client.sendall(ASK)
+        wait_until_read(live)
+        client.sendall(b"\0" * 200_000)
+        assert told(rest(client)) == (400, "malformed-request")
+
+
+def test_what_is_no_request_does_not_cost_the_one_before_it_its_answer(live: Live, film: bytes) -> None:
+    with connect(live) as client:
+        client.sendall(predict(film) + b"hello\r\n\r\n")
+        said = rest(client)
+    assert said.startswith(b"HTTP/1.1 200 ")
+    assert said.count(b"HTTP/1.1 ") == 1
+    assert b"connection: close" in said.lower()
