@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from app.api.errors import HeadersTooLarge, HeadersTooSlow, TooManyConnections, kind_of, retry_after
 from app.api.limits import MAX_HEAD_BYTES
 from app.api.problems import MEDIA_TYPE, problem_of
 from app.api.requests import SAFE_HEADERS
+from app.protocol import Protocol
 from app.telemetry import logs
 
 if sys.platform != "win32":
@@ -115,7 +116,7 @@ class Connections:
         self.idle.pop(gone, None)
 
 
-class Connection(HttpToolsProtocol):
+class Connection(Protocol):
     """A connection that ends if it idles, dawdles over its headers or over its answer, or says too much."""
 
     def __init__(self, *args: Any, shared: Connections, **options: Any) -> None:
@@ -123,7 +124,6 @@ class Connection(HttpToolsProtocol):
         super().__init__(*args, **options)
         self._shared = shared
         self._drop_until: float | None = None
-        self._refused = False
         self._in_message = False
         self._bytes = self._body_bytes = 0
         self._header_timer: asyncio.TimerHandle | None = None
@@ -151,14 +151,14 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what has come; what belongs to a request that has been answered is dropped, for a while."""
-        if self._refused or self.transport.is_closing():
+        if self._refused or self._deaf or self.transport.is_closing():
             return
         if self._in_message:
             self._bytes += len(data)
         if self._answer_timer is not None and self.all_sent:
             self._stop_watching_answer()
         super().data_received(data)
-        if self.transport.is_closing():
+        if self._refused or self._deaf or self.transport.is_closing():
             return
         if self._in_message and self._bytes > MAX_HEAD_BYTES + (1 + _FRAMING) * self._body_bytes:
             self._refuse(HeadersTooLarge("The request's headers are larger than is taken here."))

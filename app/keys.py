@@ -8,8 +8,10 @@ the service busy.
 import hashlib
 import hmac
 import logging
+import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -87,7 +89,9 @@ def read_file(path: Path) -> tuple[KeyEntry, ...]:
         InvalidKeys: it cannot be read, has a line that is no entry, or no entry at all.
     """
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise InvalidKeys("the file of keys is no regular file")
             content = file.read(MOST_FILE_BYTES + 1)
         if len(content) > MOST_FILE_BYTES:
             raise InvalidKeys("the file of keys is larger than 1 MiB")
@@ -168,6 +172,11 @@ class KeyRing:
         except OSError:
             return None
         return status and (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without waiting, as one would for somebody to write into a named pipe."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _day(text: str) -> date:

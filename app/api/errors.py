@@ -1,6 +1,7 @@
 """What can be answered instead of a finding, and the one table from exception to answer.
 
 ApiError
+├── MalformedRequest      no request of HTTP/1.1, or one that names no host or several
 ├── MalformedForm         the body is not the multipart form that it says it is
 ├── FieldMissing          the form has no file under the expected name
 ├── BodyTooLarge          more bytes than are allowed
@@ -39,6 +40,10 @@ class ApiError(Exception):
     """A request that cannot be answered as asked. The message never quotes the request."""
 
     retry_after: int | None = None
+
+
+class MalformedRequest(ApiError):
+    """No request of HTTP/1.1, or one that names no host or several."""
 
 
 class MalformedForm(ApiError):
@@ -149,6 +154,9 @@ INVALID_REQUEST = Kind("invalid-request", 422, "Invalid request", "See `errors` 
 KINDS: dict[type[Exception], Kind] = {
     UnreadableImage: Kind(
         "unreadable-image", 400, "The file cannot be read", "Send the whole, undamaged file."
+    ),
+    MalformedRequest: Kind(
+        "malformed-request", 400, "The request cannot be read", "Send a request of HTTP/1.1 (RFC 9112)."
     ),
     MalformedForm: Kind(
         "malformed-form", 400, "The form cannot be read", "Send multipart/form-data with a correct boundary."

@@ -6,7 +6,14 @@ from collections.abc import Collection
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.errors import AddressTooLong, BodyTooLarge, HeadersTooLarge, HostRefused, UploadTooSlow
+from app.api.errors import (
+    AddressTooLong,
+    BodyTooLarge,
+    HeadersTooLarge,
+    HostRefused,
+    MalformedRequest,
+    UploadTooSlow,
+)
 
 MAX_ADDRESS_BYTES = 2048
 """Longest path and query together."""
@@ -133,13 +140,23 @@ class HostLimit:
         self._suffixes = tuple(host[1:].lower() for host in hosts if host.startswith("*."))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request if its host is ours."""
-        if scope["type"] == "http" and not self._any:
-            host = Headers(scope=scope).get("host", "").lower()
-            name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
-            if name not in self._exact and not name.endswith(self._suffixes or ("\0",)):
-                raise HostRefused("This service is not known by that host name.")
+        """Answer one request if its host is ours.
+
+        Raises:
+            MalformedRequest: it names several, or none, which HTTP/1.1 does not allow (RFC 9112, 3.2).
+            HostRefused: it names another.
+        """
+        if scope["type"] == "http":
+            self._check(Headers(scope=scope).getlist("host"), scope["http_version"])
         await self._app(scope, receive, send)
+
+    def _check(self, hosts: list[str], http_version: str) -> None:
+        if len(hosts) > 1 or (not hosts and http_version == "1.1"):
+            raise MalformedRequest("A request of HTTP/1.1 names one host.")
+        host = "".join(hosts).lower()
+        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
+        if not self._any and name not in self._exact and not name.endswith(self._suffixes or ("\0",)):
+            raise HostRefused("This service is not known by that host name.")
 
 
 class AddressLimit:

@@ -1,9 +1,11 @@
 """Where log lines go: a stream that loses lines rather than keep the service waiting."""
 
+import atexit
 import io
 import os
 import select
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO, cast
 
@@ -22,15 +24,17 @@ class UnblockedStream(io.TextIOBase):
 
     A log's reader that stalls would stop the whole service as soon as the pipe between them is full, since lines
     are written by the thread that answers requests. What the pipe does not take is lost, and a line says how many
-    lines that were. A pipe that is ready takes `PIPE_BUF` bytes without blocking (POSIX, `write`).
+    lines that were. A pipe that is ready takes `PIPE_BUF` bytes without blocking (POSIX, `write`); a terminal
+    promises nothing of that kind.
     """
 
     def __init__(self, handle: int) -> None:
         """Write to `handle`, which stays open when this is closed."""
         super().__init__()
         self._handle = handle
+        self._unblocked = _unblocked_terminal(handle) if os.isatty(handle) else handle
         self._poll = select.poll()
-        self._poll.register(handle, select.POLLOUT)
+        self._poll.register(self._unblocked, select.POLLOUT)
         self._rest = b""
         self.lost = 0
         """Lines that were lost and not told of yet."""
@@ -68,6 +72,26 @@ class UnblockedStream(io.TextIOBase):
 
     def _sent(self, data: bytes) -> bytes:
         """What of `data` the reader does not take at once."""
-        while data and self._poll.poll(0):
-            data = data[os.write(self._handle, data[: select.PIPE_BUF]) :]
+        with suppress(BlockingIOError):
+            while data and self._poll.poll(0):
+                data = data[os.write(self._unblocked, data[: select.PIPE_BUF]) :]
         return data
+
+
+def _unblocked_terminal(handle: int) -> int:
+    """A handle of the same terminal that does not block.
+
+    It is opened anew, since whoever has inherited `handle`, the shell for one, would not block either. Where the
+    terminal belongs to another user (sudo), that is what happens until the process ends.
+    """
+    try:
+        return os.open(os.ttyname(handle), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError:
+        os.set_blocking(handle, False)
+        atexit.register(_block_again, handle)
+        return handle
+
+
+def _block_again(handle: int) -> None:
+    with suppress(OSError):
+        os.set_blocking(handle, True)

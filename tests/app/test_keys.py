@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +14,7 @@ from app import keys
 from app.keys import InvalidKeys, KeyEntry, KeyRing, entry_of, new_key, parse_entry
 from app.settings import Settings
 from tests.app.command_line import run
-from tests.app.live import process, running, wait_until
+from tests.app.live import ROOT, process, running, wait_until
 
 DIGEST = hashlib.sha256(b"open sesame").hexdigest()
 TODAY = datetime.now(UTC).date()
@@ -135,6 +138,41 @@ def test_a_broken_file_keeps_the_keys_that_were_in_force_and_says_so_once(
     assert "hunter2" not in said
     write(file, entry_of("ward", "second"))
     assert (ring.holder("first"), ring.holder("second")) == (None, "ward")
+
+
+@pytest.mark.usefixtures("looks_at_once")
+@pytest.mark.parametrize("other", ["pipe", "device", "folder"])
+def test_what_is_no_regular_file_is_refused_without_waiting_for_it(
+    tmp_path: Path, other: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "keys"
+    write(file, entry_of("ward", "first"))
+    ring = KeyRing((), file)
+    file.unlink()
+    if other == "pipe":
+        os.mkfifo(file)
+    elif other == "device":
+        file.symlink_to("/dev/zero")
+    else:
+        file.mkdir()
+    assert ring.holder("first") == "ward"
+    (said,) = caplog.messages
+    assert said.startswith("the keys before stay in force: the file of keys ")
+    with pytest.raises(InvalidKeys):
+        KeyRing((), file)
+
+
+@pytest.mark.usefixtures("looks_at_once")
+def test_the_pages_command_takes_all_keys_of_the_file_out_of_force_at_once(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "security.md").read_text()
+    (line,) = (line for line in page.splitlines() if line.startswith("python -m app key nobody"))
+    file = tmp_path / "api_keys.txt"
+    write(file, entry_of("ward", "first"), entry_of("ward", "second"))
+    ring = KeyRing((), file)
+    command = line.replace("python", sys.executable, 1).replace("api_keys.txt", str(file))
+    subprocess.run(["sh", "-c", command], cwd=ROOT, check=True)
+    assert [ring.holder(key) for key in ("first", "second", None)] == [None] * 3
+    assert ring.required
 
 
 def test_a_running_service_takes_a_new_key_and_drops_the_old_without_a_restart(

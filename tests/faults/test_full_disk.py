@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import pty
 import socket
 import subprocess
 import threading
@@ -88,6 +89,24 @@ def test_a_log_whose_reader_stalls_keeps_no_film_waiting(
     finally:
         os.close(reader)
         os.close(writer)
+
+
+def test_a_log_on_a_terminal_that_nobody_reads_keeps_no_film_waiting(
+    tiny_folder: Path, tmp_path: Path, film: bytes
+) -> None:
+    keyboard, terminal = pty.openpty()
+    os.set_blocking(keyboard, False)
+    try:
+        with process(tiny_folder, tmp_path / "log", stderr=terminal, PORT=free_port()) as service:
+            for _ in range(200):  # more lines than the terminal holds
+                assert service.client.get("/health/live").status_code == 200
+            assert post(service, film).status_code == 200
+            assert os.read(keyboard, 2**20)
+            service.terminate()
+            assert service.process.wait(PATIENCE_SECONDS) == 0
+    finally:
+        os.close(keyboard)
+        os.close(terminal)
 
 
 def test_a_service_without_standard_error_judges_films(

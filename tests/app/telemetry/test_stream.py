@@ -1,7 +1,9 @@
 """A log whose reader stalls."""
 
+import contextlib
 import json
 import os
+import pty
 import select
 from collections.abc import Iterator
 
@@ -63,3 +65,31 @@ def test_a_reader_that_is_gone_is_an_error_and_no_wait() -> None:
             UnblockedStream(writer).write("one\n")
     finally:
         os.close(writer)
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["own terminal", "somebody else's"])
+def test_a_terminal_that_nobody_reads_keeps_nobody_waiting(
+    own: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: int) -> str:
+        raise PermissionError
+
+    if not own:
+        monkeypatch.setattr(os, "ttyname", refused)
+    keyboard, terminal = pty.openpty()
+    try:
+        stream = UnblockedStream(terminal)
+        for _ in range(1000):
+            stream.write("x" * 700 + "\n")
+        assert stream.lost > 0
+        assert os.get_blocking(terminal) == own
+        os.set_blocking(keyboard, False)
+        got = b""
+        while b"lost" not in got:
+            with contextlib.suppress(BlockingIOError):
+                got += os.read(keyboard, 65536)
+            stream.write("one\n")
+        assert got.startswith(b"x" * 700 + b"\r\n")
+    finally:
+        os.close(keyboard)
+        os.close(terminal)
