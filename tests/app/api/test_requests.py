@@ -85,6 +85,7 @@ def test_a_start_and_a_stop_are_no_errors(
     with running(Settings(model_dir=tiny_folder), classifier) as live:
         gate.broken = True
         live.predict(film)
+        answered(caplog, 1)
         wait_until(lambda: not live.service.ready, "the device is known not to work")
         caplog.clear()
         codes = [live.client.get("/health/ready").json()["code"]]
